@@ -1,0 +1,65 @@
+"""Wake-ups: hints that there may be work. They may be lost, late or doubled; polling alone is always enough.
+
+A `Bell` is the in-process part that every store shares: whoever writes rings it, whoever waits is woken. A store
+that can hear other processes (``data_version``, ``NOTIFY``) rings its bell for them too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Literal
+
+Topic = Literal["workflow", "activity", "closed", "reply"]
+"""What may be there: a ready workflow task, a ready activity task, a run that ended, an answer to a question."""
+
+
+class Bell:
+    """Wakes those who wait for a topic. Not thread-safe: ring it on the loop of those who wait."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Topic, set[Listener]] = {}
+
+    def ring(self, *topics: Topic) -> None:
+        """Wake every listener of these topics."""
+        for topic in topics:
+            for listener in self._waiting.get(topic, ()):
+                listener.hear()
+
+    def listen(self, *topics: Topic) -> Listener:
+        """A listener of these topics; close it after use."""
+        listener = Listener(self, topics)
+        for topic in topics:
+            self._waiting.setdefault(topic, set()).add(listener)
+        return listener
+
+    def forget(self, listener: Listener) -> None:
+        """Ring for this listener no more."""
+        for listeners in self._waiting.values():
+            listeners.discard(listener)
+
+
+class Listener:
+    """One who waits. What rings while nobody waits is kept until the next `wait`."""
+
+    def __init__(self, bell: Bell, topics: tuple[Topic, ...]) -> None:
+        self._bell = bell
+        self.topics = topics
+        self._event = asyncio.Event()
+
+    def hear(self) -> None:
+        """Be woken, now or at the next `wait`."""
+        self._event.set()
+
+    async def wait(self, timeout_seconds: float | None) -> bool:
+        """Wait for the bell: ``True`` if it rang, ``False`` after ``timeout_seconds`` (``None``: no limit)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._event.wait()
+        rang = self._event.is_set()
+        self._event.clear()
+        return rang
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._bell.forget(self)
