@@ -18,9 +18,11 @@ Laws for every method:
 - **Nothing waits on nothing.** An unfinished run has a message, a timer, an activity row, an unfinished child or a
   pending question of somebody: what makes it ready is part of the same transaction as what it waits for.
 
-Readiness of a run (states ``running``): it has an unread message, or ``wake_at_us`` has come, or it was just made and
-``start_at_us`` (if any) has come, or it was resumed. A leased run is handed to others when its lease has run out, and to its
-own worker at any time when it is ready. Paused, stalled and finished runs are never ready.
+Readiness of a run (state ``running``): it has an unread message that its last checkpoint had not seen (also before
+``start_at_us``), or ``wake_at_us`` has come, or it was just made and ``start_at_us`` (if any) has come, or it was resumed or
+released. A claim takes all this in: a leased run is ready again for its own worker when one of these happens after the
+claim. Others are handed it when the lease has run out, whatever it waits for: what it waited for may have died with the
+worker. Paused, stalled and finished runs are never ready.
 """
 
 from __future__ import annotations
@@ -106,7 +108,8 @@ class WorkerStore(Protocol):
         """Write checkpoints: `Accepted`, `Paused`, `Lost`, `MoreMessages`, `TooEarly`, `Busy` or `Refused` each.
 
         - Judged by the head; see `Checkpoint`. A repeated checkpoint is answered `Accepted`.
-        - `MoreMessages` when it closes the run (or continues it) and the instance has been sent messages beyond ``seen``.
+        - `MoreMessages` when it closes the run (or continues it) and the inbox holds messages beyond ``seen`` that it does
+          not consume: the oldest 1,000 of them.
           Unread messages for a run that is over are dropped at its end; those for the instance stay for ``next_run``.
         - Effects on other instances (`sends`, `children`) never fail it; their outcomes go into its own inbox.
         - Closing: activity rows of the run go; its parent gets ``parent_body``; its children are closed by `Closing`.
@@ -128,7 +131,8 @@ class WorkerStore(Protocol):
         ...
 
     async def extend(self, leases: Sequence[Lease]) -> Answer[Extended | Cancelled | Lost]:
-        """Renew leases and store heartbeats; `Cancelled` if the activity's row (or run) is gone, `Lost` if others have it.
+        """Renew leases and store heartbeats; `Cancelled` if the activity's row is gone or the run has ended, else `Lost` if
+        the token (of a run: the worker's lease) no longer stands.
 
         A workflow lease that ran out but was not taken by another is renewed.
         """
@@ -197,7 +201,7 @@ class AdminStore(Protocol):
         ...
 
     async def children(self, ref: InstanceRef, limit: int) -> Answer[InstanceView]:
-        """The children that a run (or all runs of an id) started, oldest first."""
+        """The runs whose parent is this run (or any run of the id), oldest first; later runs of a child are among them."""
         ...
 
     async def delete(self, refs: Sequence[InstanceRef]) -> Answer[Verdict]:

@@ -21,6 +21,9 @@ MAX_ID_BYTES = 512
 MAX_UNREAD_MESSAGES = 100_000
 MAX_MESSAGES_PER_TASK = 1_000
 MAX_CLAIMS = 10
+MAX_TAGS = 64
+MAX_CHECKPOINT_BYTES = 8 * 1024 * 1024
+"""Of events, payloads, options, bodies and values of one checkpoint together (`limits` counts); ids and names are free."""
 
 State = Literal[
     "running", "paused", "stalled", "completed", "failed", "cancelled", "terminated", "continued_as_new"
@@ -111,7 +114,7 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The run has ended (``state`` says how), or, for a request that needs an ended run, has not (``unfinished``)."""
+    """The run has ended; ``state`` says how."""
 
     state: State
 
@@ -193,7 +196,9 @@ class Claimant:
     """Who claims: a worker, the queues it serves and the code it has.
 
     ``worker_id`` is random for each start of a process. ``token`` is drawn anew for every claim; it becomes the token
-    of the attempts that the claim hands out. Leases end ``lease_us`` after the store's time.
+    of the attempts that the claim hands out. Leases end ``lease_us`` after the store's time. A claim that is repeated with
+    its token (the reply was lost) gets what it was handed once more, as long as nothing else happened to it; that is
+    not counted again.
     """
 
     worker_id: str
@@ -320,8 +325,7 @@ class NewInstance:
     """A run to be made.
 
     ``events`` are its first events (at least one) and ``head`` is its head after them. ``start_at_us`` delays it;
-    ``timeout_us`` is counted from now and covers all later runs of the instance (``deadline_us`` is that limit when
-    it was set by an earlier run). ``messages`` are put into the inbox in the same step, also when ``if_exists="use"``
+    ``timeout_us`` is counted from now and covers all later runs of the instance (the store hands the limit on). ``messages`` are put into the inbox in the same step, also when ``if_exists="use"``
     finds a run. ``replaces`` says how a run that ``if_exists="replace"`` finds ends, and with which last event.
     ``lease``: born claimed.
     """
@@ -434,9 +438,10 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """An ended run with unfinished children that are not abandoned: up to 100 of them, oldest first.
+    """An ended run (also one that was continued) with unfinished children that are not abandoned: up to 100, oldest first.
 
-    When all of them have ended or were asked to, the claimant says `close_done`; until then the row comes back.
+    A child with ``close="cancel"`` needs nothing more, and is not listed, once its instance was sent a message with
+    the key ``close/<run id of the parent>`` (the engine sends it, of kind ``cancel``). When all of them have ended or were asked to, the claimant says `close_done`; until then the row comes back.
     """
 
     instance_id: str
@@ -517,7 +522,10 @@ class ActivityTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityFinished:
-    """The activity is over: its row goes, and a message of ``kind`` with ``body`` goes to its run."""
+    """The activity is over: its row goes, and a message of ``kind`` with ``body`` goes to its run.
+
+    Its key is ``activity/<run id>/<number>``. Results of activities and children are never `Full`.
+    """
 
     ref: ActivityRef
     token: str
@@ -579,8 +587,9 @@ class Checkpoint:
 
     It is accepted only if the run's head is still ``head``, all ``absorbed`` tokens stand and no timer was fired early;
     a repeated checkpoint (the run's head is already ``new_head``) is answered like the first. ``consumed`` are the
-    numbers of the messages that became events; ``seen`` the highest number that was looked at. ``wake_at_us`` is the
-    next due time of a timer. ``close`` ends the run; with ``next_run`` it is followed by another run of the same
+    numbers of the messages that became events; ``seen`` the highest number that was looked at. ``status`` of ``None``
+    and ``vars`` not named stay as they are; ``wake_at_us``, the next due time of a timer, is set anew each time. The
+    new head differs from the old, and its number is that of the last of ``events``. ``close`` ends the run; with ``next_run`` it is followed by another run of the same
     instance, which inherits parent, deadline, tags, vars, status, keys and the messages not consumed.
     ``lease`` keeps the run with its worker; without, the lease ends.
     """
@@ -641,7 +650,8 @@ class End:
 class Stall:
     """Park a run that its worker cannot go on with, if its head still stands. Writes nothing into the history.
 
-    It is tried again by workers of another build, and by any after ``retry_after_us``.
+    It is tried again by workers of another build, and by any when ``retry_after_us`` (a duration, counted from the
+    store's time of this change) has passed.
     """
 
     ref: InstanceRef
