@@ -1,0 +1,308 @@
+"""What workflow code gets when it reaches for clock, randomness and the outside world directly.
+
+While a step of a run is running in a thread, and in that thread only,
+
+- clocks, randomness and UUIDs are the run's own: ``time.time``, ``monotonic``, ``perf_counter`` and the like,
+  ``time.localtime()`` and ``gmtime()`` (both UTC), the functions of ``random``, ``random.Random()`` without a seed,
+  ``os.urandom``, ``secrets``, ``uuid.uuid1`` and ``uuid.uuid4``;
+- files, sockets, subprocesses, threads and ``input`` raise `ForbiddenInWorkflow` (an audit hook), and so does
+  ``time.sleep``. Imports, reading source for a traceback, time zone data, and what ``logging`` does are let through.
+
+Everywhere else every function is the real one, at the price of one look at a dict (well under 100 ns).
+
+This is no sandbox, and some things escape it. ``datetime.now``, ``utcnow``, ``today`` and ``date.today`` are methods
+of C types that cannot be assigned to, and replacing the classes would cost their identity. A name that was imported
+before this module was installed (``from time import time``) is the original; so is ``time.sleep`` imported so, until
+Python 3.13, whose own audit event is seen. C extensions that read a clock or open files themselves are not seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+from durable.errors import ForbiddenInWorkflow
+
+
+class RunValues(Protocol):
+    """What a guard needs of the run that is stepping."""
+
+    now_us: int
+
+    def time(self) -> float: ...
+
+    def random(self) -> random.Random: ...
+
+
+running: dict[int, RunValues] = {}
+"""By thread: the run whose step is running there. The loop keeps it; empty means that every guard stands aside."""
+
+enabled = True
+"""The switch: set to False, steps that begin afterwards are not guarded."""
+
+
+@contextmanager
+def lifted() -> Iterator[None]:
+    """Without guards, for what may look outside inside of a step: the engine itself, and side effects."""
+    run = running.pop(get_ident(), None)
+    try:
+        yield
+    finally:
+        if run is not None:
+            running[get_ident()] = run
+
+
+def _run_of(frame: FrameType) -> RunValues | None:
+    """The run whose step ``frame`` belongs to, unless the code there needs the real values whoever calls it."""
+    run = running.get(get_ident())
+    if run is not None and frame.f_globals.get("__name__") in _KEEP_REAL:
+        return None
+    return run
+
+
+# A log record has the time at which it was written; a host's loop that the engine calls has the host's clock.
+_KEEP_REAL = frozenset({"logging", "asyncio.base_events"})
+
+
+# --- clock and randomness -------------------------------------------------------------------------------------------
+
+
+def _clock(real: Callable[[], Any], own: Callable[[RunValues], Any]) -> Callable[[], Any]:
+    @functools.wraps(real)
+    def clock() -> Any:
+        if running and (run := _run_of(sys._getframe(1))) is not None:
+            return own(run)
+        return real()
+
+    return clock
+
+
+def _function(real: Callable[..., Any], own: Callable[..., Any]) -> Callable[..., Any]:
+    """Like `_clock` for functions with arguments; ``own`` gets the run before them."""
+
+    @functools.wraps(real)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if running and (run := _run_of(sys._getframe(1))) is not None:
+            return own(run, *args, **kwargs)
+        return real(*args, **kwargs)
+
+    return function
+
+
+def _seconds(run: RunValues) -> float:
+    return run.now_us / 1_000_000
+
+
+def _elapsed_ns(run: RunValues) -> int:
+    return round(run.time() * 1_000_000) * 1_000
+
+
+_CLOCKS: dict[str, Callable[[RunValues], Any]] = {
+    "time": _seconds,
+    "time_ns": lambda run: run.now_us * 1_000,
+    "monotonic": lambda run: run.time(),
+    "monotonic_ns": _elapsed_ns,
+    "perf_counter": lambda run: run.time(),
+    "perf_counter_ns": _elapsed_ns,
+    "process_time": lambda run: run.time(),
+    "process_time_ns": _elapsed_ns,
+    "thread_time": lambda run: run.time(),
+    "thread_time_ns": _elapsed_ns,
+}
+
+_real_gmtime, _real_asctime, _real_strftime = time.gmtime, time.asctime, time.strftime
+
+
+def _utc(run: RunValues, seconds: float | None = None) -> time.struct_time:
+    return _real_gmtime(_seconds(run) if seconds is None else seconds)
+
+
+# Local time is UTC in a run: the next worker that replays it may have another zone.
+_CALENDAR: dict[str, Callable[..., Any]] = {
+    "gmtime": _utc,
+    "localtime": _utc,
+    "ctime": lambda run, seconds=None: _real_asctime(_utc(run, seconds)),
+    "asctime": lambda run, t=None: _real_asctime(_utc(run) if t is None else t),
+    "strftime": lambda run, form, t=None: _real_strftime(form, _utc(run) if t is None else t),
+    "clock_gettime": lambda run, clock: _seconds(run) if clock == 0 else run.time(),
+    "clock_gettime_ns": lambda run, clock: run.now_us * 1_000 if clock == 0 else _elapsed_ns(run),
+}
+
+# The functions of the module `random` are bound methods of one hidden instance.
+_RANDOM_NAMES = """
+    betavariate binomialvariate choice choices expovariate gammavariate gauss getrandbits getstate lognormvariate
+    normalvariate paretovariate randbytes randint random randrange sample setstate shuffle triangular uniform
+    vonmisesvariate weibullvariate
+"""
+
+
+def _own_random(name: str) -> Callable[..., Any]:
+    def own(run: RunValues, *args: Any, **kwargs: Any) -> Any:
+        return getattr(run.random(), name)(*args, **kwargs)
+
+    return own
+
+
+def _own_seed(run: RunValues, a: Any = None, version: int = 2) -> None:
+    if a is None:
+        raise ForbiddenInWorkflow(
+            "random.seed() takes its seed from the system: in a workflow give it one, or leave it out; the run's "
+            "stream has its own"
+        )
+    run.random().seed(a, version)
+
+
+_real_reseed = random.Random.seed
+
+
+def _reseed(self: random.Random, a: Any = None, version: int = 2) -> None:
+    # `random.Random()` in a run: seeded from the run's stream instead of the system's.
+    if a is None and running and (run := running.get(get_ident())) is not None:
+        a = run.random().getrandbits(128)
+    _real_reseed(self, a, version)
+
+
+def _own_uuid1(run: RunValues, node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
+    """Version 1 from the run's time; node and sequence are random unless given: a worker's address is its own."""
+    stream = run.random()
+    stamp = run.now_us * 10 + 0x01B21DD213814000
+    sequence = stream.getrandbits(14) if clock_seq is None else clock_seq
+    return uuid.UUID(
+        fields=(
+            stamp & 0xFFFFFFFF,
+            (stamp >> 32) & 0xFFFF,
+            (stamp >> 48) & 0x0FFF,
+            (sequence >> 8) & 0x3F,
+            sequence & 0xFF,
+            (stream.getrandbits(48) | 1 << 40) if node is None else node,
+        ),
+        version=1,
+    )
+
+
+def _no_sleep(run: RunValues, seconds: float) -> NoReturn:
+    raise ForbiddenInWorkflow(
+        f"time.sleep({seconds!r}) would block every run of this worker: use `await asyncio.sleep(...)`, a durable timer"
+    )
+
+
+# --- the audit hook -------------------------------------------------------------------------------------------------
+
+_FORBIDDEN_EVENTS = """
+    open os.listdir os.scandir os.remove os.rename os.mkdir os.rmdir os.link os.symlink os.truncate os.chmod os.chown
+    os.utime os.walk os.fwalk glob.glob tempfile.mkstemp tempfile.mkdtemp shutil.copyfile shutil.copytree shutil.move
+    shutil.rmtree shutil.make_archive shutil.unpack_archive mmap.__new__ sqlite3.connect
+    subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn os.startfile os.kill os.killpg
+    pty.spawn signal.pthread_kill builtins.input urllib.Request http.client.connect ftplib.connect smtplib.connect
+    webbrowser.open _thread.start_new_thread _thread.start_joinable_thread time.sleep
+"""
+_FORBIDDEN = frozenset(_FORBIDDEN_EVENTS.split())
+
+# Whoever of these is between workflow code and the event acts for the interpreter, not for the workflow.
+_LET_THROUGH = frozenset(
+    {
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "importlib._bootstrap",
+        "importlib._bootstrap_external",
+        "importlib.metadata",
+        "importlib.resources",
+        "zipimport",
+        "linecache",
+        "tokenize",
+        "traceback",
+        "zoneinfo._common",
+        "zoneinfo._tzpath",
+        "logging",
+        "logging.handlers",
+        "warnings",
+        "bdb",
+        "pdb",
+    }
+)
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if not running or get_ident() not in running:
+        return
+    if (event in _FORBIDDEN or event.startswith("socket.")) and not _let_through(
+        sys._getframe(1), event, args
+    ):
+        raise ForbiddenInWorkflow(_sentence(event, args))
+
+
+def _let_through(frame: FrameType | None, event: str, args: tuple[Any, ...]) -> bool:
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if name in _LET_THROUGH:
+            return True
+        if name == "durable.core.loop":
+            break  # what called the step may itself be an import: `python -m` of a program that runs a worker
+        frame = frame.f_back
+    return event == "open" and _is_zone_file(args[0])
+
+
+def _is_zone_file(path: object) -> bool:
+    """`zoneinfo` opens its files from C, without a frame of its own."""
+    zoneinfo = sys.modules.get("zoneinfo")
+    return zoneinfo is not None and isinstance(path, str) and path.startswith(tuple(zoneinfo.TZPATH) or "\0")
+
+
+def _sentence(event: str, args: tuple[Any, ...]) -> str:
+    if event == "time.sleep":
+        return (
+            "time.sleep would block every run of this worker: use `await asyncio.sleep(...)`, a durable timer"
+        )
+    if event.startswith("_thread."):
+        return (
+            "a workflow cannot start threads, they would outrun its history: move this work into an activity"
+        )
+    what = (
+        f"{event}({args[0]!r})"
+        if event in ("open", "sqlite3.connect", "subprocess.Popen", "os.system")
+        else event
+    )
+    return f"{what} is not available in a workflow, which replays: move this work into an activity"
+
+
+# --- installing -----------------------------------------------------------------------------------------------------
+
+_installed = False
+
+
+def install() -> None:
+    """Put the guards in place, once for the process. The loop does it when the first run is made."""
+    global _installed  # noqa: PLW0603 - the patches are the process's, too
+    if _installed:
+        return
+    _installed = True
+    for name, clock in _CLOCKS.items():
+        if hasattr(time, name):
+            setattr(time, name, _clock(getattr(time, name), clock))
+    for name, own in _CALENDAR.items():
+        if hasattr(time, name):
+            setattr(time, name, _function(getattr(time, name), own))
+    time.sleep = _function(time.sleep, _no_sleep)
+    _install_randomness()
+    sys.addaudithook(_audit)
+
+
+def _install_randomness() -> None:
+    for name in _RANDOM_NAMES.split():
+        if hasattr(random, name):
+            setattr(random, name, _function(getattr(random, name), _own_random(name)))
+    random.seed = _function(random.seed, _own_seed)
+    random.Random.seed = _reseed  # type: ignore[method-assign]
+    os.urandom = _function(os.urandom, _own_random("randbytes"))
+    # `SystemRandom`, and `secrets` with it, knows the function by this name; `uuid4` looks it up in `os`.
+    random._urandom = os.urandom  # type: ignore[attr-defined]
+    uuid.uuid1 = _function(uuid.uuid1, _own_uuid1)

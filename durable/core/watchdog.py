@@ -1,0 +1,143 @@
+"""The watchdog: reports a step that keeps its thread busy, with its stack, and later interrupts it.
+
+A step is synchronous, so while one runs its thread does nothing else: no heartbeat, no renewal, no other run. The
+watchdog looks from a thread of its own. A step only leaves a note when it begins and takes it away when it ends.
+
+The interrupt is an asynchronous exception, which CPython delivers to a thread, not to a call. `Watchdog.run` makes
+sure that it never reaches whoever called the step: under one lock either the step has ended, and nothing is sent, or
+it is sent to a step that will wait for it or take it back. A step that is stuck inside one C call (``time.sleep``
+under another name) is reported on time, and interrupted when that call returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from time import monotonic
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger("durable")
+
+
+class StepTooLong(BaseException):
+    """A step was interrupted. Not an ``Exception``: ``except Exception`` in a workflow must not go on with it."""
+
+
+class _Note:
+    """What a running step leaves behind: whose it is, when it began, what has been done about it."""
+
+    __slots__ = ("began", "ended", "interrupted_at", "label", "reported", "thread_id")
+
+    def __init__(self, label: str, began: float) -> None:
+        self.label = label
+        self.began = began
+        self.thread_id = threading.get_ident()
+        self.reported = False
+        self.interrupted_at: float | None = None
+        self.ended = False
+
+
+class Watchdog:
+    """Watches the steps of any number of threads. Its own thread starts with the first step.
+
+    ``clock`` gives seconds; with ``start_thread=False`` nothing happens until somebody calls `check`.
+    """
+
+    def __init__(
+        self,
+        *,
+        report_after: float = 2.0,
+        interrupt_after: float = 10.0,
+        clock: Callable[[], float] = monotonic,
+        start_thread: bool = True,
+    ) -> None:
+        self.report_after_seconds = report_after
+        self.interrupt_after_seconds = interrupt_after
+        self._clock = clock
+        self._automatic = start_thread
+        self._notes: dict[int, _Note] = {}
+        self._lock = threading.Lock()
+        self._closing: threading.Event | None = None
+
+    def run(self, label: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``function`` and give back its result; ``label`` names the run in reports.
+
+        Raises what it raises, and `StepTooLong` when it was interrupted. Afterwards none is under way.
+        """
+        if self._automatic and self._closing is None:
+            self._start()
+        note = self._notes[threading.get_ident()] = _Note(label, self._clock())
+        try:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._end(note)
+        except StepTooLong:
+            # It may have come while the line above was ending the note. `_end` may be repeated, and no second
+            # interrupt is sent for as long as the first one took.
+            self._end(note)
+            raise
+
+    def check(self) -> None:
+        """Look at every running step once. What the watchdog's own thread does all the time."""
+        now = self._clock()
+        for note in list(self._notes.values()):
+            if now - note.began >= self.report_after_seconds and not note.reported:
+                note.reported = True
+                self._report(note, now)
+            if now - (note.interrupted_at or note.began) >= self.interrupt_after_seconds:
+                self._interrupt(note, now)
+
+    def close(self) -> None:
+        """Stop the watchdog's thread. The next step starts a new one."""
+        if self._closing is not None:
+            self._closing.set()
+            self._closing = None
+
+    def _end(self, note: _Note) -> None:
+        with self._lock:
+            note.ended = True
+            self._notes.pop(note.thread_id, None)
+            if note.interrupted_at is not None:
+                _send(note.thread_id, None)
+
+    def _interrupt(self, note: _Note, now: float) -> None:
+        with self._lock:
+            if not note.ended:
+                note.interrupted_at = now
+                _send(note.thread_id, StepTooLong)
+
+    def _report(self, note: _Note, now: float) -> None:
+        frame = sys._current_frames().get(note.thread_id)
+        if note.ended or frame is None:
+            return
+        stack = "".join(traceback.format_stack(frame))
+        _log.warning(
+            "a step of run %s has kept its worker busy for %.1f s; a workflow must not compute for long or block: "
+            "move such work into an activity\n%s",
+            note.label,
+            now - note.began,
+            stack,
+        )
+
+    def _start(self) -> None:
+        self._closing = closing = threading.Event()
+        threading.Thread(target=self._watch, args=(closing,), name="durable watchdog", daemon=True).start()
+
+    def _watch(self, closing: threading.Event) -> None:
+        pause = min(self.report_after_seconds, self.interrupt_after_seconds) / 4
+        while not closing.wait(pause):
+            self.check()
+
+
+def _send(thread_id: int, error: type[BaseException] | None) -> None:
+    """Set, or with None take back, the asynchronous exception of a thread."""
+    argument = ctypes.py_object() if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), argument)
