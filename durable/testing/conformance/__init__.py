@@ -1,0 +1,40 @@
+"""The judge of stores: laws that every store keeps, random operations against the reference, and workflows.
+
+Tier 1, `StoreLaws`: the sentences of `durable.backends.contract` as tests, without workflow code; events are opaque.
+Tier 3, `RandomOperations`: sequences of calls, made up by Hypothesis, in lock-step with the memory store.
+`harness` shows the file with which a store opts in. Needs pytest, pytest-asyncio and hypothesis.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+_LAWS = (
+    "activities",
+    "batches",
+    "claims",
+    "closing_and_children",
+    "continuing",
+    "creating",
+    "heads_and_commits",
+    "identity_and_limits",
+    "leases",
+    "listing",
+    "messages",
+    "outbox",
+    "pausing_and_ending",
+    "questions",
+    "random_operations",
+    "repeating",
+    "stalling",
+    "upkeep_and_audit",
+)
+# Before they are imported: so that a broken law shows the two sides of its assertion.
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("bench", "laws", *_LAWS)))
+
+from durable.testing.conformance.clock import ManualClock  # noqa: E402
+from durable.testing.conformance.harness import StoreUnderTest  # noqa: E402
+from durable.testing.conformance.lost_replies import LosesReplies, Repeats  # noqa: E402
+from durable.testing.conformance.store_laws import StoreLaws  # noqa: E402
+
+__all__ = ["LosesReplies", "ManualClock", "Repeats", "StoreLaws", "StoreUnderTest"]

@@ -1,0 +1,79 @@
+"""What a store brings to be judged: how to open it, and what can be asked of it.
+
+A third party's store opts in with a file like this:
+
+    class MyStore(StoreUnderTest):
+        def __init__(self, path: Path) -> None:
+            self.clock = ManualClock()
+            self.path = path
+
+        async def open(self) -> Backend:
+            return await open_store(f"mine:///{self.path}", clock=self.clock)
+
+    class TestMyStore(StoreLaws):
+        @pytest.fixture
+        def under_test(self, tmp_path: Path) -> MyStore:
+            return MyStore(tmp_path / "x")
+
+    class TestMyStoreAgainstMemory(RandomOperations):
+        under_test = MyStore        # called with a fresh folder for every example
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from durable.backends.contract import Backend
+from durable.testing.conformance.clock import SECOND, ManualClock
+
+
+class StoreUnderTest:
+    """One empty store, and its abilities. Override `open`, and what differs below it.
+
+    The object lives for one test; its first `open` finds (or makes) an empty store.
+    """
+
+    clock: ManualClock | None = None
+    """The clock that `open` gives to the store. ``None``: the store has only its own (servers). Then laws that need to
+    move time far or to the microsecond are skipped, and the others wait for real, with leases of ``lease_us``."""
+
+    keeps_data: bool = False
+    """Opening it again, while it is open or after it was closed, finds what was written."""
+
+    longest_wait_us: int = 1_500_000
+    """How long a law may wait for real, when there is no ``clock``."""
+
+    @property
+    def lease_us(self) -> int:
+        """How long the leases of the laws are."""
+        return 10 * SECOND if self.clock else SECOND // 2
+
+    async def open(self) -> Backend:
+        """Open the store. Called again, it opens the same store once more (only if ``keeps_data``)."""
+        raise NotImplementedError
+
+    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
+        """Break the rows of an instance by hand, so that `audit` has something to find. Kinds: see the audit's laws."""
+        pytest.skip(f"{type(self).__name__} does not say how to damage its rows")
+
+    async def advance(self, us: int) -> None:
+        """Let ``us`` microseconds pass on the store's clock; skips the law if that cannot be had."""
+        if self.clock is not None:
+            self.clock.advance(us)
+        elif us > self.longest_wait_us:
+            pytest.skip(f"{type(self).__name__} has no clock to move by {us} microseconds")
+        else:
+            await asyncio.sleep(us / SECOND + 0.002)
+
+    def needs_clock(self) -> ManualClock:
+        """The clock; skips the law if there is none."""
+        if self.clock is None:
+            pytest.skip(f"{type(self).__name__} has no clock that can be set")
+        return self.clock
+
+    def needs_kept_data(self) -> None:
+        """Skips the law if what is written is gone when the store is closed."""
+        if not self.keeps_data:
+            pytest.skip(f"{type(self).__name__} keeps nothing when it is closed")
