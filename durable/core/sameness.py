@@ -192,7 +192,10 @@ def _ordered_dicts(a: OrderedDict[Any, Any], b: OrderedDict[Any, Any], levels: i
 
 
 def _shown(key: Any) -> str:
-    return repr(key[:100]) if type(key) is str else repr(key) if type(key) is int else type(key).__qualname__
+    """A key as part of a path. Long integers have no decimal text: Python refuses to write it."""
+    if type(key) is str:
+        return repr(key[:100])
+    return repr(key) if type(key) is int and key.bit_length() < 100 else type(key).__qualname__
 
 
 def _sets(a: Collection[Any], b: Collection[Any], levels: int) -> str | None:
