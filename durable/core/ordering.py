@@ -121,7 +121,7 @@ def _init_gathering(self: Any, children: Any, *, loop: asyncio.AbstractEventLoop
 
 
 def _hash_of_gathering(self: Any) -> int:
-    order = self.__dict__.get("_durable_order")
+    order: int | None = getattr(self, "_durable_order", None)
     return object.__hash__(self) if order is None else order
 
 
