@@ -22,6 +22,7 @@ import functools
 import os
 import random
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -274,6 +275,15 @@ def _sentence(event: str, args: tuple[Any, ...]) -> str:
     return f"{what} is not available in a workflow, which replays: move this work into an activity"
 
 
+_real_thread_start = threading.Thread.start
+
+
+def _start_thread(self: threading.Thread) -> None:
+    # Starting a thread has an audit event from Python 3.12 on.
+    _audit("_thread.start_new_thread", ())
+    _real_thread_start(self)
+
+
 # --- installing -----------------------------------------------------------------------------------------------------
 
 _installed = False
@@ -292,6 +302,8 @@ def install() -> None:
         if hasattr(time, name):
             setattr(time, name, _function(getattr(time, name), own))
     time.sleep = _function(time.sleep, _no_sleep)
+    if sys.version_info < (3, 12):
+        threading.Thread.start = _start_thread  # type: ignore[method-assign]
     _install_randomness()
     sys.addaudithook(_audit)
 

@@ -19,16 +19,17 @@ import gc
 import logging
 import math
 import sys
-import threading
 import weakref
-from asyncio import events
+from asyncio import current_task
 from asyncio import tasks as asyncio_tasks
+from asyncio.events import _get_running_loop, _set_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
 from random import Random
+from threading import Lock, get_ident
 from types import FunctionType, MethodType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 from durable.core import guards
 from durable.core.ordering import OrderedLoop, RunFuture, RunTask
@@ -36,6 +37,9 @@ from durable.core.watchdog import StepTooLong, Watchdog
 from durable.errors import ForbiddenInWorkflow
 
 T = TypeVar("T")
+
+# What a step puts aside, to be restored after it: the running loop, its current task, and the hooks of generators.
+_Outside: TypeAlias = "tuple[asyncio.AbstractEventLoop | None, asyncio.Task[Any] | None, Any]"
 
 REARMS = 64
 """So many times a callback may schedule itself again while the run makes no progress. Part of the replay format."""
@@ -104,17 +108,6 @@ class _Timer(asyncio.TimerHandle):
     number: int
 
 
-class _Outside:
-    """What a step put aside to be restored after it."""
-
-    __slots__ = ("hooks", "loop", "task")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None) -> None:
-        self.loop = loop
-        self.task = task
-        self.hooks = sys.get_asyncgen_hooks()
-
-
 class _Collector:
     """Switches the garbage collector off while any thread is in a step.
 
@@ -122,7 +115,7 @@ class _Collector:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._steps = 0
         self._was_on = False
 
@@ -147,7 +140,7 @@ _unclosable: list[object] = []
 
 def current_workflow_loop() -> WorkflowLoop | None:
     """The loop of the run whose code is running in this thread, if any."""
-    loop = events._get_running_loop()
+    loop = _get_running_loop()
     return loop if isinstance(loop, WorkflowLoop) else None
 
 
@@ -300,32 +293,34 @@ class WorkflowLoop(OrderedLoop):
     # --- a step, inside -------------------------------------------------------------------------------------------
 
     def _enter(self) -> _Outside:
-        former = events._get_running_loop()
+        former = _get_running_loop()
         if isinstance(former, WorkflowLoop):
             raise RuntimeError(
                 f"run {self.run_id} cannot be driven from inside of a step of run {former.run_id}"
             )
-        task = asyncio_tasks.current_task(former) if former is not None else None
-        outside = _Outside(former, task)
+        # First and last: a collection in between would see this run's loop as the running one.
+        _collector.pause()
+        task = current_task(former) if former is not None else None
+        outside = former, task, sys.get_asyncgen_hooks()
         if former is not None and task is not None:
             # CPython 3.14 has one current task per thread, so the host's must be off while ours run.
             asyncio_tasks._leave_task(former, task)
-        events._set_running_loop(self)
+        _set_running_loop(self)
         sys.set_asyncgen_hooks(self._generator_begins, self._generator_dies)
-        _collector.pause()
         if guards.enabled:
-            guards.running[threading.get_ident()] = self
+            guards.running[get_ident()] = self
         self._stepping = True
         return outside
 
     def _leave(self, outside: _Outside) -> None:
+        former, task, hooks = outside
         self._stepping = False
-        guards.running.pop(threading.get_ident(), None)
+        guards.running.pop(get_ident(), None)
+        sys.set_asyncgen_hooks(*hooks)
+        _set_running_loop(former)
+        if former is not None and task is not None:
+            asyncio_tasks._enter_task(former, task)
         _collector.resume()
-        sys.set_asyncgen_hooks(*outside.hooks)
-        events._set_running_loop(outside.loop)
-        if outside.loop is not None and outside.task is not None:
-            asyncio_tasks._enter_task(outside.loop, outside.task)
 
     def _go(self, apply: Callable[[], None]) -> None:
         self._stop = None
@@ -409,10 +404,10 @@ class WorkflowLoop(OrderedLoop):
         """Run ``callback`` after everything that is ready now."""
         if callback is _task_done:
             return self._finish_task(args[0])
+        handle = _Handle(callback, args, self, context)
         if self._shut:
             self._refuse()
-        handle = _Handle(callback, args, self, context)
-        if self._rearming is not None and callback == self._rearming and self._rearmed_too_often(callback):
+        elif self._rearming is not None and callback == self._rearming and self._rearmed_too_often(callback):
             self._set_aside(handle)
         else:
             self._ready.append(handle)
@@ -446,14 +441,14 @@ class WorkflowLoop(OrderedLoop):
         args: tuple[Any, ...],
         context: contextvars.Context | None,
     ) -> _Timer:
-        if self._shut:
-            self._refuse()
         if math.isnan(delay_us):
             raise ValueError("the time of a timer is not a number")
         timer = _Timer(when, callback, args, self, context)
         timer.number = 0
         delay = _rounded_up(delay_us, when * 1e6)
-        if delay <= 0:
+        if self._shut:
+            self._refuse()
+        elif delay <= 0:
             self._ready.append(timer)
         elif self.now_us + delay <= _NEVER_US:
             timer.number = number = self.host.start_timer(self.now_us + int(delay))
@@ -522,13 +517,13 @@ class WorkflowLoop(OrderedLoop):
     # --- refusing -------------------------------------------------------------------------------------------------
 
     def _refuse(self) -> None:
-        """Nothing may be scheduled: the run is dropped, or is only being looked at."""
+        """Nothing may be scheduled: the run is dropped, or is only being looked at. Whoever asks, schedules nothing."""
         if not self._dropped:
             self.host.check_open()
             raise ForbiddenInWorkflow("this code may only look: it cannot schedule, start or wake anything")
         self._refusals += 1
         # `while True: try: await ... except BaseException: pass` would hang the worker if it were refused for ever.
-        # It is let go on, to a future that nobody resolves, and closed or given up there.
+        # It is let go on, to something that never happens, and is closed or given up there.
         if self._refusals <= _REFUSALS:
             raise RunDropped(f"run {self.run_id} was dropped")
 
@@ -543,7 +538,7 @@ class WorkflowLoop(OrderedLoop):
         """An async generator was let go of before its end; its ``finally`` may have to await something."""
         if self._dropped:
             self._close(generator, partial(_close_generator, generator), [])
-        elif self._stepping and not self._shut and events._get_running_loop() is self:
+        elif self._stepping and not self._shut and _get_running_loop() is self:
             self.create_task(generator.aclose())
         else:
             # A collector between steps has no place in the order of events: kept until the run is dropped.

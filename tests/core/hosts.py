@@ -53,8 +53,8 @@ class Host:
 
     async def call(self, name: str) -> Any:
         """A command whose answer the test gives with `answer`."""
-        self.commands += 1
         future = self.waiting[name] = asyncio.get_running_loop().create_future()
+        self.commands += 1
         return await future
 
     # what tests do
