@@ -24,7 +24,6 @@ _LAWS = (
     "outbox",
     "pausing_and_ending",
     "questions",
-    "random_operations",
     "repeating",
     "stalling",
     "upkeep_and_audit",

@@ -72,6 +72,7 @@ class ActivityLaws(Laws):
         assert await bench.finish(finished(task, kind="activity_failed", body="{}")) == [Accepted()]
         (got,) = await bench.unread("a")
         assert (got.kind, got.body) == ("activity_failed", "{}")
+        assert got.key == f"activity/{task.ref.run_id}/1"
         await bench.outlive_lease()
         assert await bench.claim_activities() == []
         assert (await bench.store.stats()).activity_tasks.get("default", 0) == 0
@@ -247,6 +248,15 @@ class ActivityLaws(Laws):
         await bench.finish(park)
         await bench.finish(park)
         assert await bench.finish(finished(task, token="secret")) == [Accepted()]
+
+    async def test_a_claim_repeated_with_its_token_gets_the_same_and_counts_once(self, bench: Bench) -> None:
+        """Its reply was lost."""
+        await bench.waiting("a", activities=(activity(1), activity(2), activity(3)))
+        claim = bench.claimant("w1")
+        first = await bench.store.claim_activity_tasks(claim, 2)
+        again = await bench.store.claim_activity_tasks(claim, 2)
+        assert list(again.items) == list(first.items)
+        assert [task.deliveries for task in first.items] == [1, 1]
 
     async def test_results_of_many_activities_in_one_call_all_arrive(self, bench: Bench) -> None:
         await bench.waiting("a", activities=tuple(activity(n) for n in range(1, 51)))

@@ -5,6 +5,7 @@ It adds nothing to what a store does and hides no answer; it only unpacks `Answe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from durable.backends.records import (
     ActivityOutcome,
     ActivityTask,
     Answer,
+    Busy,
     Cancelled,
     Change,
     Checkpoint,
@@ -56,6 +58,12 @@ class Bench:
         self.store = store
         self.under_test = under_test
         self.lease_us = under_test.lease_us
+
+    async def reopen(self) -> None:
+        """Close the store and open it again (only if it keeps its data)."""
+        await self.store.close()
+        self.store = await self.under_test.open()
+        await self.store.migrate()
 
     # --- time
 
@@ -114,6 +122,11 @@ class Bench:
         assert [task.instance_id for task in tasks] == [instance_id]
         return tasks[0]
 
+    async def claim_child(self, instance_id: str, worker_id: str = "w1") -> WorkflowTask:
+        """Claim this run, whatever else is ready."""
+        tasks = await self.claim(worker_id)
+        return next(task for task in tasks if task.instance_id == instance_id)
+
     async def claim_overdue(self, worker_id: str = "w1", **fields: Any) -> list[Overdue]:
         items = (await self.claim_answer(worker_id, **fields)).items
         return [item for item in items if isinstance(item, Overdue)]
@@ -134,6 +147,14 @@ class Bench:
 
     async def commit(self, *checkpoints: Checkpoint) -> Sequence[Verdict]:
         return (await self.store.commit(checkpoints)).items
+
+    async def commit_until_judged(self, checkpoint: Checkpoint) -> Verdict:
+        """Commit; `Busy` means: ask again."""
+        (verdict,) = await self.commit(checkpoint)
+        while isinstance(verdict, Busy):
+            await asyncio.sleep(0.001)
+            (verdict,) = await self.commit(checkpoint)
+        return verdict
 
     async def finish(self, *outcomes: ActivityOutcome) -> Sequence[Verdict]:
         return (await self.store.finish_activities(outcomes)).items

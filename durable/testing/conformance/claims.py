@@ -11,6 +11,7 @@ from durable.backends.records import (
     InstanceRef,
     Pause,
     Resume,
+    WorkflowTask,
 )
 from durable.testing.conformance.bench import Bench
 from durable.testing.conformance.clock import MINUTE, SECOND
@@ -151,12 +152,25 @@ class ClaimLaws(Laws):
         again = await bench.claim_one("a", "w1")
         assert [m.key for m in again.messages] == ["k"]
 
-    async def test_a_claim_whose_reply_was_lost_is_handed_out_again_to_the_same_worker(
+    async def test_a_claim_repeated_with_its_token_gets_the_same_and_counts_once(self, bench: Bench) -> None:
+        """Its reply was lost."""
+        for name in "abc":
+            await bench.start(name)
+        claim = bench.claimant("w1")
+        first = await bench.store.claim_workflow_tasks(claim, 2)
+        again = await bench.store.claim_workflow_tasks(claim, 2)
+        assert list(again.items) == list(first.items)
+        assert [task.claims for task in first.items if isinstance(task, WorkflowTask)] == [1, 1]
+        assert [task.instance_id for task in await bench.claim("w1")] == ["c"], "a new claim is another"
+
+    async def test_a_run_left_by_its_worker_is_handed_to_others_whatever_it_waits_for(
         self, bench: Bench
     ) -> None:
-        await bench.start("a")
-        await bench.claim_one("a", "w1")
-        await bench.claim_one("a", "w1")
+        """What it waited for may have died with the worker."""
+        await bench.waiting("a", lease=held("w1", bench.lease_us))
+        assert await bench.claim("w2") == []
+        await bench.outlive_lease()
+        await bench.claim_one("a", "w2")
 
     async def test_claims_are_counted_and_an_accepted_checkpoint_resets_the_count(self, bench: Bench) -> None:
         at = await bench.start("a")

@@ -26,10 +26,10 @@ class Laws:
     @pytest_asyncio.fixture
     async def bench(self, under_test: StoreUnderTest) -> AsyncIterator[Bench]:
         """The store, opened and empty."""
-        store = await under_test.open()
+        bench = Bench(await under_test.open(), under_test)
         try:
-            await store.migrate()
-            yield Bench(store, under_test)
-            assert list((await store.audit()).items) == []
+            await bench.store.migrate()
+            yield bench
+            assert list((await bench.store.audit()).items) == []
         finally:
-            await store.close()
+            await bench.store.close()

@@ -80,8 +80,7 @@ class LeaseLaws(Laws):
         await bench.start("a")
         task = await bench.claim_one("a", "w1")
         await bench.commit(done(task))
-        (verdict,) = await bench.extend(workflow_lease(task, "w1", bench.lease_us))
-        assert verdict in (Cancelled(), Lost())
+        assert await bench.extend(workflow_lease(task, "w1", bench.lease_us)) == [Cancelled()]
 
     async def test_a_checkpoint_ends_the_lease_or_keeps_it(self, bench: Bench) -> None:
         await bench.start("a")

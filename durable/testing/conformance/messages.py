@@ -6,7 +6,6 @@ A message is unread until a checkpoint names it as consumed.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -14,18 +13,16 @@ from durable.backends.records import (
     MAX_MESSAGES_PER_TASK,
     MAX_UNREAD_MESSAGES,
     Accepted,
-    Busy,
     Close,
     Finished,
     Full,
     InstanceRef,
     MoreMessages,
     NotFound,
-    Verdict,
 )
 from durable.testing.conformance.bench import Bench
 from durable.testing.conformance.laws import Laws
-from durable.testing.conformance.specimens import continued, done, fresh, message, signal, step
+from durable.testing.conformance.specimens import continued, done, message, signal, step
 
 
 class MessageLaws(Laws):
@@ -256,20 +253,10 @@ class MessageLaws(Laws):
     async def test_two_instances_that_send_to_each_other_at_once_both_hear_it(self, bench: Bench) -> None:
         for n in range(10):
             a, b = await bench.waiting(f"a{n}"), await bench.waiting(f"b{n}")
-            pairs: list[tuple[Any, str]] = [(a, b.instance_id), (b, a.instance_id)]
-            await asyncio.gather(*(self.commit_until_taken(bench, at, to) for at, to in pairs))
+            sends = [step(a, sends=(signal(9, b.instance_id),)), step(b, sends=(signal(9, a.instance_id),))]
+            await asyncio.gather(*(bench.commit_until_judged(one) for one in sends))
             for name in (a.instance_id, b.instance_id):
                 assert sorted(m.kind for m in await bench.unread(name)) == ["outcome", "signal"]
-
-    async def commit_until_taken(self, bench: Bench, at: Any, to: str) -> Verdict:
-        """Commit a send; `Busy` means ask again."""
-        checkpoint = step(at, sends=(signal(9, to, fresh("key")),))
-        (verdict,) = await bench.commit(checkpoint)
-        while isinstance(verdict, Busy):
-            await asyncio.sleep(0.001)
-            (verdict,) = await bench.commit(checkpoint)
-        assert isinstance(verdict, Accepted)
-        return verdict
 
     async def test_a_message_does_not_wake_a_finished_run(self, bench: Bench) -> None:
         at = await bench.start("a", "r1")
