@@ -5,24 +5,26 @@ To write a store, read this page, `records`, and `memory` (the reference impleme
 
 Laws for every method:
 
-- **Plural, and a verdict each.** A call takes a list and answers item by item, in order. A lost race is an answer,
-  not an exception. One bad item (`Refused`) never hurts its neighbours: the others are judged and written as if it were not
-  there. An exception (`BackendError`) means that nobody knows; the caller repeats the call.
+- **Plural, and a verdict each.** A call takes a list and answers item by item, in order. A lost race is an
+  answer, not an exception. One bad item (`Refused`) never hurts its neighbours: the others are judged and
+  written as if it were not there. An exception (`BackendError`) means that nobody knows; the caller repeats
+  the call.
 - **Repeatable.** A repeated call has the effect of one. Ids, keys and tokens come from the caller.
 - **Acknowledged means durable.** A call returns after the commit.
-- **One order per batch.** The items of a batch are judged one after the other, in order; a later item sees the effects of
-  the earlier ones.
+- **One order per batch.** The items of a batch are judged one after the other, in order; a later item sees
+  the effects of the earlier ones.
 - **One clock: the store's.** No time in a request is compared with anything but the store's own.
-- **The head is the fence, leases are hints.** A lease keeps others from doing work twice; nothing that is written is
-  right or wrong because of a lease. What `extend` and `finish_activities` check is the attempt's token.
-- **Nothing waits on nothing.** An unfinished run has a message, a timer, an activity row, an unfinished child or a
-  pending question of somebody: what makes it ready is part of the same transaction as what it waits for.
+- **The head is the fence, leases are hints.** A lease keeps others from doing work twice; nothing that is
+  written is right or wrong because of a lease. What `extend` and `finish_activities` check is the attempt's
+  token.
+- **Nothing waits on nothing.** An unfinished run has a message, a timer, an activity row, an unfinished child
+  or a pending question of somebody: what makes it ready is part of the same transaction as what it waits for.
 
-Readiness of a run (state ``running``): it has an unread message that its last checkpoint had not seen (also before
-``start_at_us``), or ``wake_at_us`` has come, or it was just made and ``start_at_us`` (if any) has come, or it was resumed or
-released. A claim takes all this in: a leased run is ready again for its own worker when one of these happens after the
-claim. Others are handed it when the lease has run out, whatever it waits for: what it waited for may have died with the
-worker. Paused, stalled and finished runs are never ready.
+Readiness of a run (state ``running``): it has an unread message that its last checkpoint had not seen (also
+before ``start_at_us``), or ``wake_at_us`` has come, or it was just made and ``start_at_us`` (if any) has
+come, or it was resumed or released. A claim takes all this in: a leased run is ready again for its own worker
+when one of these happens after the claim. Others are handed it when the lease has run out, whatever it waits
+for: what it waited for may have died with the worker. Paused, stalled and finished runs are never ready.
 """
 
 from __future__ import annotations
@@ -79,14 +81,14 @@ class WorkerStore(Protocol):
     ) -> Answer[WorkflowTask | Overdue | Closing]:
         """Hand out up to ``limit`` ready runs, longest ready first, and lease them.
 
-        - Only runs on the claimant's queues whose (workflow, version) it has. Runs of other definitions, however many
-          are due, neither come nor slow the claim.
-        - Each claim is counted on its row (`WorkflowTask.claims`); an accepted checkpoint resets the count. A run
-          claimed ten times without one is not handed out an eleventh time: it becomes ``stalled`` with a problem that
-          says so.
+        - Only runs on the claimant's queues whose (workflow, version) it has. Runs of other definitions,
+          however many are due, neither come nor slow the claim.
+        - Each claim is counted on its row (`WorkflowTask.claims`); an accepted checkpoint resets the count. A
+          run claimed ten times without one is not handed out an eleventh time: it becomes ``stalled`` with a
+          problem that says so.
         - A run that is leased to this very worker and has become ready is handed to it again.
-        - Beside them, whatever the claimant's definitions: runs past their deadline (`Overdue`) and ended runs with
-          children to be closed (`Closing`), leased for the same time.
+        - Beside them, whatever the claimant's definitions: runs past their deadline (`Overdue`) and ended
+          runs with children to be closed (`Closing`), leased for the same time.
         """
         ...
 
@@ -96,7 +98,8 @@ class WorkerStore(Protocol):
         """Hand out stalled runs of the claimant's definitions that are worth another try, and lease them.
 
         ``at_start``: those that stalled under another build than the claimant's; otherwise those whose
-        ``retry_after_us`` has passed. They stay ``stalled`` until a checkpoint is accepted, which makes them ``running``.
+        ``retry_after_us`` has passed. They stay ``stalled`` until a checkpoint is accepted, which makes them
+        ``running``.
         """
         ...
 
@@ -108,21 +111,26 @@ class WorkerStore(Protocol):
         """Write checkpoints: `Accepted`, `Paused`, `Lost`, `MoreMessages`, `TooEarly`, `Busy` or `Refused` each.
 
         - Judged by the head; see `Checkpoint`. A repeated checkpoint is answered `Accepted`.
-        - `MoreMessages` when it closes the run (or continues it) and the inbox holds messages beyond ``seen`` that it does
-          not consume: the oldest 1,000 of them.
-          Unread messages for a run that is over are dropped at its end; those for the instance stay for ``next_run``.
-        - Effects on other instances (`sends`, `children`) never fail it; their outcomes go into its own inbox.
-        - Closing: activity rows of the run go; its parent gets ``parent_body``; its children are closed by `Closing`.
-        - A message sent by one item of a batch is unread for the items after it; an id freed by one is free for them.
+        - `MoreMessages` when it closes the run (or continues it) and the inbox holds messages beyond ``seen``
+          that it does not consume: the oldest 1,000 of them.
+          Unread messages for a run that is over are dropped at its end; those for the instance stay for
+          ``next_run``.
+        - Effects on other instances (`sends`, `children`) never fail it; their outcomes go into its own
+          inbox.
+        - Closing: activity rows of the run go; its parent gets ``parent_body``; its children are closed by
+          `Closing`.
+        - A message sent by one item of a batch is unread for the items after it; an id freed by one is free
+          for them.
         """
         ...
 
     async def claim_activity_tasks(self, claimant: Claimant, limit: int) -> Answer[ActivityTask]:
         """Hand out up to ``limit`` ready attempts on the claimant's queues whose name it has, longest ready first.
 
-        Ready is: its delay has passed, and it is not leased or its lease has run out (then ``deliveries`` rises).
-        Beside them, whatever the definitions, those with ``expired=True``: nobody claimed the first attempt within
-        ``queue_timeout_us``, or nobody finished a parked one in time. Activities of paused runs are not handed out.
+        Ready is: its delay has passed, and it is not leased or its lease has run out (then ``deliveries``
+        rises). Beside them, whatever the definitions, those with ``expired=True``: nobody claimed the first
+        attempt within ``queue_timeout_us``, or nobody finished a parked one in time. Activities of paused
+        runs are not handed out.
         """
         ...
 
@@ -131,8 +139,8 @@ class WorkerStore(Protocol):
         ...
 
     async def extend(self, leases: Sequence[Lease]) -> Answer[Extended | Cancelled | Lost]:
-        """Renew leases and store heartbeats; `Cancelled` if the activity's row is gone or the run has ended, else `Lost` if
-        the token (of a run: the worker's lease) no longer stands.
+        """Renew leases and store heartbeats; `Cancelled` if the activity's row is gone or the run has ended,
+        else `Lost` if the token (of a run: the worker's lease) no longer stands.
 
         A workflow lease that ran out but was not taken by another is renewed.
         """
@@ -147,7 +155,10 @@ class WorkerStore(Protocol):
         ...
 
     async def claim_questions(self, claimant: Claimant, limit: int) -> Answer[AskedTask]:
-        """Hand out unanswered questions about runs (in any state) of the claimant's definitions, each to one worker at a time."""
+        """Hand out unanswered questions about runs (in any state, on any queue) of the claimant's definitions.
+
+        Each goes to one worker at a time; without an answer it comes again when the lease has run out.
+        """
         ...
 
     async def answer(self, replies: Sequence[Reply]) -> Answer[Accepted | Lost]:
@@ -158,7 +169,9 @@ class WorkerStore(Protocol):
 class ClientStore(Protocol):
     """What a client needs."""
 
-    async def create(self, instances: Sequence[NewInstance]) -> Answer[Created | Existing | Taken | Refused | Busy]:
+    async def create(
+        self, instances: Sequence[NewInstance]
+    ) -> Answer[Created | Existing | Taken | Refused | Busy]:
         """Make runs. At most one unfinished run per instance id, whoever races; see `NewInstance`.
 
         A finished run whose id is used again stays readable by its run id; its remembered message keys go.
@@ -166,7 +179,10 @@ class ClientStore(Protocol):
         ...
 
     async def send(self, messages: Sequence[NewMessage]) -> Answer[Verdict]:
-        """Put messages into inboxes: `Accepted` (also for a key seen before), `NotFound`, `Finished`, `Full`, `Busy`."""
+        """Put messages into inboxes: `Accepted`, `NotFound`, `Finished`, `Full`, `Busy` or `Refused` each.
+
+        A key that was seen before is `Accepted` in any state of the run.
+        """
         ...
 
     async def get(self, refs: Sequence[InstanceRef]) -> Answer[InstanceView | None]:
@@ -176,7 +192,8 @@ class ClientStore(Protocol):
     async def change(self, changes: Sequence[Change]) -> Answer[Verdict]:
         """Pause, resume, end, stall: `Accepted` (also when it is so already), `NotFound`, `Finished`, `Lost`, `Busy`.
 
-        A repeated `End` with the same token is `Accepted`. `End` and `Stall` of a run that is not the current one: `Finished`.
+        A repeated `End` with the same token is `Accepted`. `End` and `Stall` of a run that is not the current
+        one: `Finished`.
         """
         ...
 
@@ -201,7 +218,7 @@ class AdminStore(Protocol):
         ...
 
     async def children(self, ref: InstanceRef, limit: int) -> Answer[InstanceView]:
-        """The runs whose parent is this run (or any run of the id), oldest first; later runs of a child are among them."""
+        """The runs whose parent is this run (or any run of the id), oldest first, later runs of a child too."""
         ...
 
     async def delete(self, refs: Sequence[InstanceRef]) -> Answer[Verdict]:
@@ -254,7 +271,8 @@ class OpenStore(Protocol):
     """What a store's entry point in the group ``durable.backends`` is: opens the store that a URL names.
 
     ``settings`` are the arguments of ``connect`` that the URL does not carry. Unknown URL options raise ``ValueError``;
-    a store that cannot be reached or used raises `BackendError` with one line that names the URL without its password.
+    a store that cannot be reached or used raises `BackendError` with one line that names the URL without its
+    password.
     """
 
     async def __call__(self, url: str, **settings: Any) -> Backend: ...

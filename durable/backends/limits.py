@@ -1,7 +1,7 @@
 """What a store refuses at its door, the same on every store: ids too long, texts that some store cannot keep.
 
-These checks look at one request and at nothing else, so they come before any other judgement and need no store.
-They are not the engine's limits (size of a payload, length of a history), which users meet as errors.
+These checks look at one request and at nothing else, so they come before any other judgement and need no
+store. They are not the engine's limits (size of a payload, length of a history), which users meet as errors.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The frozen records that cross the border between the engine and a store.
 
-They hold plain data only: texts, numbers, bytes and each other. A store never looks inside ``events``, ``payload``,
-``options`` or a message's ``body``, and never makes an id: run ids, keys and tokens are minted by the caller, so that
-a call whose reply was lost can be repeated and has the effect of one.
+They hold plain data only: texts, numbers, bytes and each other. A store never looks inside ``events``,
+``payload``, ``options`` or a message's ``body``, and never makes an id: run ids, keys and tokens are minted
+by the caller, so that a call whose reply was lost can be repeated and has the effect of one.
 
-Times are integers, microseconds since the Unix epoch by the *store's* clock (``*_us``). Durations are microseconds too.
+Times are integers, microseconds since the Unix epoch by the *store's* clock (``*_us``). Durations are
+microseconds too.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ MAX_MESSAGES_PER_TASK = 1_000
 MAX_CLAIMS = 10
 MAX_TAGS = 64
 MAX_CHECKPOINT_BYTES = 8 * 1024 * 1024
-"""Of events, payloads, options, bodies and values of one checkpoint together (`limits` counts); ids and names are free."""
+"""Events, payloads, options, bodies and values of one checkpoint together, as `limits.checkpoint_bytes` counts them."""
 
 State = Literal[
     "running", "paused", "stalled", "completed", "failed", "cancelled", "terminated", "continued_as_new"
 ]
 OPEN_STATES: frozenset[State] = frozenset({"running", "paused", "stalled"})
-CLOSED_STATES: frozenset[State] = frozenset({"completed", "failed", "cancelled", "terminated", "continued_as_new"})
+CLOSED_STATES: frozenset[State] = frozenset(
+    {"completed", "failed", "cancelled", "terminated", "continued_as_new"}
+)
 ParentClose = Literal["terminate", "cancel", "abandon"]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -195,10 +198,10 @@ class Definition:
 class Claimant:
     """Who claims: a worker, the queues it serves and the code it has.
 
-    ``worker_id`` is random for each start of a process. ``token`` is drawn anew for every claim; it becomes the token
-    of the attempts that the claim hands out. Leases end ``lease_us`` after the store's time. A claim that is repeated with
-    its token (the reply was lost) gets what it was handed once more, as long as nothing else happened to it; that is
-    not counted again.
+    ``worker_id`` is random for each start of a process. ``token`` is drawn anew for every claim; it becomes
+    the token of the attempts that the claim hands out. Leases end ``lease_us`` after the store's time. A
+    claim that is repeated with its token (the reply was lost) gets what it was handed once more, as long as
+    nothing else happened to it; that is not counted again.
     """
 
     worker_id: str
@@ -248,9 +251,9 @@ Lease = WorkflowLease | ActivityLease
 class NewMessage:
     """Something to be put into an instance's inbox.
 
-    With ``run_id`` it is for that run only, and dropped when the run is over; without, for the current run, whoever
-    that is. ``key`` makes a repeated send harmless: it is remembered after the message was consumed, until the id is
-    purged or used anew.
+    With ``run_id`` it is for that run only, and dropped when the run is over; without, for the current run,
+    whoever that is. ``key`` makes a repeated send harmless: it is remembered after the message was consumed,
+    until the id is purged or used anew.
     """
 
     instance_id: str
@@ -284,8 +287,9 @@ OutcomeWord = Literal["delivered", "not_found", "finished", "full", "started", "
 class Send:
     """A checkpoint's message to another instance (or to itself).
 
-    Its outcome comes back to the sender's run as a message of kind ``outcome``, key ``outcome/<run id>/<number>``, with
-    the body ``"<number> <word>"``: the words are ``delivered``, ``not_found``, ``finished`` and ``full``.
+    Its outcome comes back to the sender's run as a message of kind ``outcome``, key
+    ``outcome/<run id>/<number>``, with the body ``"<number> <word>"``: the words are ``delivered``,
+    ``not_found``, ``finished`` and ``full``.
     """
 
     message: NewMessage
@@ -309,9 +313,9 @@ class Parent:
 class Close:
     """How a run ends.
 
-    ``result`` (of ``completed``) and ``failure`` (of ``failed``, ``cancelled``, ``terminated``) are texts for the
-    client. ``parent_body`` is the body of the message of kind ``child_closed`` that goes to the parent's run, if
-    the run has a parent (key: ``closed/<run id of the child>``).
+    ``result`` (of ``completed``) and ``failure`` (of ``failed``, ``cancelled``, ``terminated``) are texts for
+    the client. ``parent_body`` is the body of the message of kind ``child_closed`` that goes to the parent's
+    run, if the run has a parent (key: ``closed/<run id of the child>``).
     """
 
     state: State
@@ -324,9 +328,10 @@ class Close:
 class NewInstance:
     """A run to be made.
 
-    ``events`` are its first events (at least one) and ``head`` is its head after them. ``start_at_us`` delays it;
-    ``timeout_us`` is counted from now and covers all later runs of the instance (the store hands the limit on). ``messages`` are put into the inbox in the same step, also when ``if_exists="use"``
-    finds a run. ``replaces`` says how a run that ``if_exists="replace"`` finds ends, and with which last event.
+    ``events`` are its first events (at least one) and ``head`` is its head after them. ``start_at_us`` delays
+    it; ``timeout_us`` is counted from now and covers all later runs of the instance (the store hands the
+    limit on). ``messages`` are put into the inbox in the same step, also when ``if_exists="use"`` finds a
+    run. ``replaces`` says how a run that ``if_exists="replace"`` finds ends, and with which last event.
     ``lease``: born claimed.
     """
 
@@ -351,7 +356,8 @@ class NewInstance:
 class StartChild:
     """A checkpoint's new instance.
 
-    The outcome comes back like that of a `Send`, with the body ``"<number> started"`` or ``"<number> taken"``.
+    The outcome comes back like that of a `Send`, with the body ``"<number> started"`` or
+    ``"<number> taken"``.
     """
 
     instance: NewInstance
@@ -403,9 +409,10 @@ class InstanceView:
 class WorkflowTask:
     """One claimed slice of progress: the run, its head, and what has arrived.
 
-    At most 1,000 messages are handed out at once, oldest first; ``seen`` is the number of the last message that the
-    instance had been sent when the claim was made and that is included here or was consumed before (a checkpoint
-    hands it back). ``claims`` counts this claim: 1 if the last one ended in an accepted checkpoint.
+    At most 1,000 messages are handed out at once, oldest first; ``seen`` is the number of the last message
+    that the instance had been sent when the claim was made and that is included here or was consumed before
+    (a checkpoint hands it back). ``claims`` counts this claim: 1 if the last one ended in an accepted
+    checkpoint.
     """
 
     instance_id: str
@@ -438,10 +445,11 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """An ended run (also one that was continued) with unfinished children that are not abandoned: up to 100, oldest first.
+    """An ended (or continued) run with unfinished children, not abandoned: up to 100 of them, oldest first.
 
-    A child with ``close="cancel"`` needs nothing more, and is not listed, once its instance was sent a message with
-    the key ``close/<run id of the parent>`` (the engine sends it, of kind ``cancel``). When all of them have ended or were asked to, the claimant says `close_done`; until then the row comes back.
+    A child with ``close="cancel"`` needs nothing more, and is not listed, once its instance was sent a
+    message with the key ``close/<run id of the parent>`` (the engine sends it, of kind ``cancel``). When all
+    of them have ended or were asked to, the claimant says `close_done`; until then the row comes back.
     """
 
     instance_id: str
@@ -485,7 +493,8 @@ class HistorySlice:
 class NewActivity:
     """An activity task to be made. ``options`` is the engine's text; the store only hands it back.
 
-    ``queue_timeout_us``: when nobody has claimed its first attempt by then, any worker is handed it as ``expired``.
+    ``queue_timeout_us``: when nobody has claimed its first attempt by then, any worker is handed it as
+    ``expired``.
     """
 
     number: int
@@ -501,8 +510,9 @@ class NewActivity:
 class ActivityTask:
     """One claimed attempt.
 
-    ``attempt`` is counted by the engine (from 1), ``deliveries`` by the store: how often this attempt was handed out,
-    this time included. ``details`` is the last stored heartbeat, ``failure`` what the attempt before raised.
+    ``attempt`` is counted by the engine (from 1), ``deliveries`` by the store: how often this attempt was
+    handed out, this time included. ``details`` is the last stored heartbeat, ``failure`` what the attempt
+    before raised.
     """
 
     ref: ActivityRef
@@ -547,7 +557,8 @@ class ActivityRetry:
 class ActivityParked:
     """The activity will be finished from elsewhere, by whoever names ``new_token``.
 
-    It is not handed out again before ``timeout_us`` have passed (``None``: never); then it comes as ``expired``.
+    It is not handed out again before ``timeout_us`` have passed (``None``: never); then it comes as
+    ``expired``.
     """
 
     ref: ActivityRef
@@ -585,11 +596,12 @@ class OutboxEvent:
 class Checkpoint:
     """What a workflow task writes, all or nothing.
 
-    It is accepted only if the run's head is still ``head``, all ``absorbed`` tokens stand and no timer was fired early;
-    a repeated checkpoint (the run's head is already ``new_head``) is answered like the first. ``consumed`` are the
-    numbers of the messages that became events; ``seen`` the highest number that was looked at. ``status`` of ``None``
-    and ``vars`` not named stay as they are; ``wake_at_us``, the next due time of a timer, is set anew each time. The
-    new head differs from the old, and its number is that of the last of ``events``. ``close`` ends the run; with ``next_run`` it is followed by another run of the same
+    It is accepted only if the run's head is still ``head``, all ``absorbed`` tokens stand and no timer was
+    fired early; a repeated checkpoint (the run's head is already ``new_head``) is answered like the first.
+    ``consumed`` are the numbers of the messages that became events; ``seen`` the highest number that was
+    looked at. ``status`` of ``None`` and ``vars`` not named stay as they are; ``wake_at_us``, the next due
+    time of a timer, is set anew each time. The new head differs from the old, and its number is that of the
+    last of ``events``. ``close`` ends the run; with ``next_run`` it is followed by another run of the same
     instance, which inherits parent, deadline, tags, vars, status, keys and the messages not consumed.
     ``lease`` keeps the run with its worker; without, the lease ends.
     """
@@ -637,7 +649,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """Close a run from outside (terminate, time-out): draws the new token ``token``, appends ``event``, needs no code."""
+    """Close a run from outside (terminate, time-out): draws a new token, appends ``event``, needs no code."""
 
     ref: InstanceRef
     event: bytes
@@ -650,8 +662,8 @@ class End:
 class Stall:
     """Park a run that its worker cannot go on with, if its head still stands. Writes nothing into the history.
 
-    It is tried again by workers of another build, and by any when ``retry_after_us`` (a duration, counted from the
-    store's time of this change) has passed.
+    It is tried again by workers of another build, and by any when ``retry_after_us`` (a duration, counted
+    from the store's time of this change) has passed.
     """
 
     ref: InstanceRef
@@ -749,7 +761,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A broken structural invariant. ``rule`` names it (``"I2 gap-free"``), ``repairable`` says whether `audit` can mend it."""
+    """A broken structural invariant. ``rule`` names it (``"I2 gap-free"``); ``repairable``: `audit` can mend it."""
 
     rule: str
     instance_id: str
@@ -760,5 +772,15 @@ class Finding:
 
 
 Verdict = (
-    Accepted | Paused | Lost | MoreMessages | TooEarly | Busy | Refused | NotFound | Finished | Unfinished | Full
+    Accepted
+    | Paused
+    | Lost
+    | MoreMessages
+    | TooEarly
+    | Busy
+    | Refused
+    | NotFound
+    | Finished
+    | Unfinished
+    | Full
 )

@@ -1,7 +1,7 @@
 """Wake-ups: hints that there may be work. They may be lost, late or doubled; polling alone is always enough.
 
-A `Bell` is the in-process part that every store shares: whoever writes rings it, whoever waits is woken. A store
-that can hear other processes (``data_version``, ``NOTIFY``) rings its bell for them too.
+A `Bell` is the in-process part that every store shares: whoever writes rings it, whoever waits is woken. A
+store that can hear other processes (``data_version``, ``NOTIFY``) rings its bell for them too.
 """
 
 from __future__ import annotations
