@@ -1,1 +1,97 @@
-"""Durable workflows for asyncio."""
+"""Durable workflows for asyncio: plain ``async def`` functions that survive crashes and deployments."""
+
+from durable.client import Client, connect
+from durable.core.payload import Codec
+from durable.core.retry import Retry
+from durable.errors import (
+    ActivityTimeout,
+    BackendError,
+    DurableError,
+    ForbiddenInWorkflow,
+    InstanceAlreadyExists,
+    InstanceFinished,
+    InstanceNotFound,
+    NonDeterminismError,
+    NonRetryable,
+    PayloadError,
+    PayloadTooLarge,
+    QueryFailed,
+    RemoteError,
+    RetryAfter,
+    UpdateRejected,
+    WorkerLost,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTerminated,
+)
+from durable.instance import Description, HistoryEvent, Instance, Page
+from durable.primitives.activity import Activity, activity
+from durable.primitives.attempt import ActivityInfo, activity_info, complete_later, heartbeat
+from durable.primitives.child import ChildInstance, get_instance
+from durable.primitives.condition import wait_condition
+from durable.primitives.info import WorkflowInfo, info, logger, now, random, uuid4
+from durable.primitives.record import publish, set_status, set_var
+from durable.primitives.side_effect import side_effect
+from durable.primitives.signal import Signal
+from durable.primitives.timer import sleep, sleep_until
+from durable.primitives.workflow import Workflow, continue_as_new, start, workflow
+from durable.worker.worker import Worker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activity",
+    "ActivityInfo",
+    "ActivityTimeout",
+    "BackendError",
+    "ChildInstance",
+    "Client",
+    "Codec",
+    "Description",
+    "DurableError",
+    "ForbiddenInWorkflow",
+    "HistoryEvent",
+    "Instance",
+    "InstanceAlreadyExists",
+    "InstanceFinished",
+    "InstanceNotFound",
+    "NonDeterminismError",
+    "NonRetryable",
+    "Page",
+    "PayloadError",
+    "PayloadTooLarge",
+    "QueryFailed",
+    "RemoteError",
+    "Retry",
+    "RetryAfter",
+    "Signal",
+    "UpdateRejected",
+    "Worker",
+    "WorkerLost",
+    "Workflow",
+    "WorkflowCancelled",
+    "WorkflowFailed",
+    "WorkflowInfo",
+    "WorkflowTerminated",
+    "activity",
+    "activity_info",
+    "complete_later",
+    "connect",
+    "continue_as_new",
+    "get_instance",
+    "heartbeat",
+    "info",
+    "logger",
+    "now",
+    "publish",
+    "random",
+    "set_status",
+    "set_var",
+    "side_effect",
+    "sleep",
+    "sleep_until",
+    "start",
+    "uuid4",
+    "wait_condition",
+    "workflow",
+]

@@ -28,7 +28,7 @@ cannot swallow them.
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 
@@ -95,25 +95,38 @@ class RemoteError(DurableError):
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-@lru_cache(maxsize=None)
+@cache
 def remote_error_class(base: type[Exception] | None) -> type[RemoteError]:
     """The subclass of `RemoteError` that is also a ``base`` (a built-in exception class), or `RemoteError` itself.
 
-    Bases with a layout of their own that cannot be combined (``OSError``, ``SyntaxError``, ...) are combined
-    where Python allows it; where it does not, the plain `RemoteError` is given.
+    A base that cannot be combined, because it wants arguments of its own (``UnicodeDecodeError``, ``ExceptionGroup``),
+    is replaced by its nearest base that can.
     """
-    if base is None or base is Exception:
-        return RemoteError
+    for candidate in base.__mro__ if base is not None else ():
+        if candidate is Exception:
+            break
+        made = _combined_with(candidate)
+        if made is not None:
+            return made
+    return RemoteError
 
-    def __init__(self: RemoteError, message: str = "", *, type: str = "Exception", traceback: str = "") -> None:
+
+def _combined_with(base: type) -> type[RemoteError] | None:
+    def __init__(
+        self: RemoteError, message: str = "", *, type: str = "Exception", traceback: str = ""
+    ) -> None:
         RemoteError.__init__(self, message, type=type, traceback=traceback)
 
-    body: dict[str, Any] = {"__init__": __init__, "__module__": RemoteError.__module__, "__qualname__": "RemoteError"}
+    body: dict[str, Any] = {
+        "__init__": __init__,
+        "__module__": RemoteError.__module__,
+        "__qualname__": "RemoteError",
+    }
     try:
-        made = type("RemoteError", (RemoteError, base), body)
+        made: type[RemoteError] = type("RemoteError", (RemoteError, base), body)
         made("probe", type="probe")
     except TypeError:
-        return RemoteError
+        return None
     return made
 
 

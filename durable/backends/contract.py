@@ -115,8 +115,8 @@ class WorkerStore(Protocol):
           that it does not consume: the oldest 1,000 of them.
           Unread messages for a run that is over are dropped at its end; those for the instance stay for
           ``next_run``.
-        - Effects on other instances (`sends`, `children`) never fail it; their outcomes go into its own
-          inbox.
+        - Effects on other instances (`sends`, `children`) never fail it. They happen in the order of their
+          numbers, before it closes the run; their outcomes go into its own inbox.
         - Closing: activity rows of the run go; its parent gets ``parent_body``; its children are closed by
           `Closing`.
         - A message sent by one item of a batch is unread for the items after it; an id freed by one is free

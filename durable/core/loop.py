@@ -108,32 +108,30 @@ class _Timer(asyncio.TimerHandle):
     number: int
 
 
-class _Collector:
-    """Switches the garbage collector off while any thread is in a step.
-
-    It would run finalizers of other runs, and thereby their code, in the middle of this one.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._steps = 0
-        self._was_on = False
-
-    def pause(self) -> None:
-        with self._lock:
-            self._steps += 1
-            if self._steps == 1:
-                self._was_on = gc.isenabled()
-                gc.disable()
-
-    def resume(self) -> None:
-        with self._lock:
-            self._steps -= 1
-            if self._steps == 0 and self._was_on:
-                gc.enable()
+# The garbage collector is off while any thread is in a step: it would run finalizers of other runs, and thereby their
+# code, in the middle of this one.
+_collector_lock = Lock()
+_steps_running = 0
+_collector_was_on = False
 
 
-_collector = _Collector()
+def _pause_collector() -> None:
+    global _steps_running, _collector_was_on  # noqa: PLW0603 - the collector is the process's, too
+    with _collector_lock:
+        _steps_running += 1
+        if _steps_running == 1:
+            _collector_was_on = gc.isenabled()
+            gc.disable()
+
+
+def _resume_collector() -> None:
+    global _steps_running  # noqa: PLW0603
+    with _collector_lock:
+        _steps_running -= 1
+        if _steps_running == 0 and _collector_was_on:
+            gc.enable()
+
+
 _unclosable: list[object] = []
 """Coroutines that swallowed every attempt to close them. Letting go of them would resume their code, anywhere."""
 
@@ -299,7 +297,7 @@ class WorkflowLoop(OrderedLoop):
                 f"run {self.run_id} cannot be driven from inside of a step of run {former.run_id}"
             )
         # First and last: a collection in between would see this run's loop as the running one.
-        _collector.pause()
+        _pause_collector()
         task = current_task(former) if former is not None else None
         outside = former, task, sys.get_asyncgen_hooks()
         if former is not None and task is not None:
@@ -320,7 +318,7 @@ class WorkflowLoop(OrderedLoop):
         _set_running_loop(former)
         if former is not None and task is not None:
             asyncio_tasks._enter_task(former, task)
-        _collector.resume()
+        _resume_collector()
 
     def _go(self, apply: Callable[[], None]) -> None:
         self._stop = None

@@ -300,10 +300,11 @@ class MemoryWorkerStore:
         self._write_outbox(run, checkpoint, now_us)
         for reply in checkpoint.replies:
             self._reply_to_update(reply)
-        for send in checkpoint.sends:
-            self._send(run, send, now_us)
-        for child in checkpoint.children:
-            self._start(run, child, now_us)
+        for effect in sorted((*checkpoint.sends, *checkpoint.children), key=lambda one: one.number):
+            if isinstance(effect, Send):
+                self._send(run, effect, now_us)
+            else:
+                self._start(run, effect, now_us)
         if checkpoint.close is not None:
             self._end(run, checkpoint, now_us)
             return

@@ -1,0 +1,502 @@
+"""The client: starts instances, finds them, talks to them, waits for them. It needs no worker and no code of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar, TypeVarTuple, cast, overload
+
+import orjson
+
+from durable.address import Address, open_backend
+from durable.backends.batches import Batches
+from durable.backends.clock import StoreClock
+from durable.backends.contract import Backend
+from durable.backends.records import (
+    ActivityFinished,
+    ActivityOutcome,
+    ActivityRef,
+    Change,
+    Created,
+    End,
+    Existing,
+    Filter,
+    Finished,
+    Full,
+    Head,
+    HistoryRange,
+    InstanceRef,
+    InstanceView,
+    NewInstance,
+    NewMessage,
+    NotFound,
+    Refused,
+    State,
+    Stats,
+    Taken,
+    Verdict,
+)
+from durable.core import messages
+from durable.core.definition import WorkflowDefinition
+from durable.core.events import RunStarted, RunTerminated, encode_event
+from durable.core.failure import failure_of, known_exceptions
+from durable.core.ids import new_run_id, new_token
+from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
+from durable.core.retry import seconds
+from durable.errors import (
+    BackendError,
+    DurableError,
+    InstanceAlreadyExists,
+    InstanceFinished,
+    InstanceNotFound,
+    PayloadError,
+)
+from durable.instance import Instance, Page, description_of
+from durable.primitives.signal import Signal, signal_payload
+from durable.primitives.timer import micros_of
+from durable.primitives.workflow import Workflow
+from durable.waiting import Waiting
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+IfExists = Literal["fail", "use", "replace"]
+
+PATIENCE_SECONDS = 10.0
+_log = logging.getLogger("durable")
+
+
+class Client:
+    """A connection to a store; made by `connect`."""
+
+    def __init__(self, store: Backend, converter: Converter, poll_seconds: float) -> None:
+        self.store = store
+        self.converter = converter
+        self.poll_seconds = poll_seconds
+        self.clock = StoreClock()
+        self.known = known_exceptions()
+        self._creates: Batches[NewInstance, Any] = Batches(store.create, patience_seconds=PATIENCE_SECONDS)
+        self._sends: Batches[NewMessage, Verdict] = Batches(store.send, patience_seconds=PATIENCE_SECONDS)
+        self._changes: Batches[Change, Verdict] = Batches(store.change, patience_seconds=PATIENCE_SECONDS)
+        self._gets: Batches[InstanceRef, InstanceView | None] = Batches(store.get, patience_seconds=PATIENCE_SECONDS)
+        self._finishes: Batches[ActivityOutcome, Verdict] = Batches(
+            store.finish_activities, patience_seconds=PATIENCE_SECONDS
+        )
+        self.waiting = Waiting(store, poll_seconds)
+
+    def __repr__(self) -> str:
+        return f"<client of {self.store.url}>"
+
+    # --- starting -------------------------------------------------------------------------------------------------
+
+    @overload
+    async def create_instance(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        id: str | None = None,
+        queue: str | None = None,
+        version: str | None = None,
+        start_at: datetime | None = None,
+        tags: Mapping[str, str] | None = None,
+        if_exists: IfExists = "fail",
+        timeout: float | timedelta | None = None,
+    ) -> Instance[R]: ...
+
+    @overload
+    async def create_instance(
+        self,
+        workflow: Workflow[..., R],
+        *args: Any,
+        kwargs: Mapping[str, Any] = ...,
+        id: str | None = None,
+        queue: str | None = None,
+        version: str | None = None,
+        start_at: datetime | None = None,
+        tags: Mapping[str, str] | None = None,
+        if_exists: IfExists = "fail",
+        timeout: float | timedelta | None = None,
+    ) -> Instance[R]: ...
+
+    @overload
+    async def create_instance(
+        self,
+        workflow: str,
+        *args: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        queue: str | None = None,
+        version: str | None = None,
+        start_at: datetime | None = None,
+        tags: Mapping[str, str] | None = None,
+        if_exists: IfExists = "fail",
+        timeout: float | timedelta | None = None,
+    ) -> Instance[Any]: ...
+
+    async def create_instance(
+        self,
+        workflow: Any,
+        *args: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        queue: str | None = None,
+        version: str | None = None,
+        start_at: datetime | None = None,
+        tags: Mapping[str, str] | None = None,
+        if_exists: IfExists = "fail",
+        timeout: float | timedelta | None = None,
+    ) -> Instance[Any]:
+        """Start a workflow (the function, or its name) and give its `Instance`.
+
+        ``id`` is yours to choose: at most one unfinished run has it (``None``: a random one). ``if_exists`` says what
+        happens otherwise: ``"fail"`` raises `InstanceAlreadyExists`, ``"use"`` gives the unfinished run if it is of the
+        same workflow, ``"replace"`` terminates it and starts anew. ``start_at`` delays the start, ``timeout`` (seconds or
+        ``timedelta``) covers the instance with all its runs, ``tags`` are for `list_instances`.
+
+        Raises `TypeError` for arguments that do not fit the signature, `PayloadError` and `PayloadTooLarge` for those
+        that cannot be stored, before anything is written; `BackendError` if the store does not answer.
+        """
+        new = self._new_instance(
+            workflow, args, kwargs or {}, id, queue, version, start_at, tags, if_exists, timeout
+        )
+        return await self._create(new, workflow)
+
+    async def signal_with_start(
+        self,
+        workflow: Workflow[..., R] | str,
+        *args: Any,
+        id: str,
+        signal: Signal[Any] | str,
+        value: Any = None,
+        key: str | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> Instance[R]:
+        """Send a signal to the instance ``id``, starting it first if it does not run; both or neither.
+
+        Raises like `create_instance` and `Instance.signal`.
+        """
+        new = self._new_instance(workflow, args, kwargs or {}, id, queue, version, None, tags, "use", timeout)
+        message = self.signal_message(id, None, signal, value, key)
+        return await self._create(_with_message(new, message), workflow)
+
+    async def _create(self, new: NewInstance, workflow: Workflow[..., Any] | str) -> Instance[Any]:
+        answer, now_us = await self._creates.submit(new)
+        self.clock.hear(now_us)
+        match answer:
+            case Created(run_id=run_id) | Existing(run_id=run_id):
+                return Instance(self, new.instance_id, run_id, _definition_of(workflow))
+            case Taken(workflow=holder, state=state):
+                raise InstanceAlreadyExists(
+                    f"instance {new.instance_id!r} exists already ({state}, workflow {holder!r}). Choose another id, or "
+                    "if_exists='use' or 'replace'"
+                )
+            case Refused(reason=reason):
+                raise PayloadError(f"instance {new.instance_id!r} was not started: {reason}")
+            case _:
+                raise BackendError(f"instance {new.instance_id!r}: the store answered {answer!r}")
+
+    def _new_instance(
+        self,
+        workflow: Workflow[..., Any] | str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        id: str | None,
+        queue: str | None,
+        version: str | None,
+        start_at: datetime | None,
+        tags: Mapping[str, str] | None,
+        if_exists: IfExists,
+        timeout: float | timedelta | None,
+    ) -> NewInstance:
+        definition = _definition_of(workflow)
+        name = definition.name if definition is not None else cast(str, workflow)
+        if if_exists not in ("fail", "use", "replace"):
+            raise ValueError(f"if_exists must be 'fail', 'use' or 'replace', not {if_exists!r}")
+        payload = self._arguments(name, definition, args, kwargs)
+        run_id = new_run_id()
+        limit = seconds(timeout, "timeout")
+        if limit is None and definition is not None:
+            limit = definition.timeout_seconds
+        start_us = None if start_at is None else micros_of(start_at)
+        now_us = self.clock.now_us()
+        queue = queue or (definition.queue if definition is not None else None) or "default"
+        version = str(version) if version is not None else (definition.version if definition is not None else "")
+        started = RunStarted(
+            time_us=max(now_us, start_us or 0), workflow=name, args=payload, queue=queue, version=version
+        )
+        return NewInstance(
+            instance_id=_id_of(id) if id is not None else run_id,
+            run_id=run_id,
+            workflow=name,
+            version=version,
+            queue=queue,
+            events=(encode_event(started),),
+            head=Head(number=1, token=new_token()),
+            tags=_tags_of(tags),
+            if_exists=if_exists,
+            replaces=self._end(InstanceRef(instance_id=id), "replaced by a new run") if id and if_exists == "replace" else None,
+            start_at_us=start_us,
+            timeout_us=None if limit is None else round(limit * 1e6),
+        )
+
+    def _arguments(
+        self, name: str, definition: WorkflowDefinition | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> str:
+        what = f"workflow {name!r}"
+        if definition is None:
+            from durable.core.signature import CallSignature
+
+            return self.converter.encode_args(CallSignature(_anything, name=name), args, kwargs, what)
+        return self.converter.encode_args(definition.signature, args, kwargs, what)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    @overload
+    def get_instance(self, id: str, run_id: str | None = None) -> Instance[Any]: ...
+
+    @overload
+    def get_instance(self, id: str, run_id: str | None = None, *, workflow: Workflow[..., R]) -> Instance[R]: ...
+
+    def get_instance(
+        self, id: str, run_id: str | None = None, *, workflow: Workflow[..., Any] | None = None
+    ) -> Instance[Any]:
+        """A handle to an instance (or one run of it), without I/O. ``workflow`` makes its result typed."""
+        return Instance(self, _id_of(id), run_id, None if workflow is None else workflow.definition)
+
+    async def list_instances(
+        self,
+        *,
+        workflow: Workflow[..., Any] | str | None = None,
+        status: str | list[str] | tuple[str, ...] | None = None,
+        state: State | list[State] | tuple[State, ...] | None = None,
+        tags: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        order: Literal["newest", "oldest"] = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """A page of instances that match every filter given (``tags``: as a subset), with ``.items`` and ``.cursor``.
+
+        Raises ``ValueError`` for filters that make no sense and for a cursor that is none.
+        """
+        if order not in ("newest", "oldest"):
+            raise ValueError(f"order must be 'newest' or 'oldest', not {order!r}")
+        if not isinstance(limit, int) or not 1 <= limit <= 1000:
+            raise ValueError(f"limit is a whole number from 1 to 1000, not {limit!r}")
+        definition = _definition_of(workflow) if workflow is not None else None
+        asked = Filter(
+            workflow=definition.name if definition else cast(str | None, workflow),
+            status=(status,) if isinstance(status, str) else tuple(status or ()),
+            states=cast(tuple[State, ...], (state,) if isinstance(state, str) else tuple(state or ())),
+            tags=_tags_of(tags),
+            created_after_us=None if created_after is None else micros_of(created_after),
+            newest_first=order == "newest",
+            cursor=None if cursor is None else Page.read_cursor(cursor),
+            limit=limit,
+        )
+        answer = await self.store.find(asked)
+        return Page.of([description_of(view, self.converter) for view in answer.items], limit)
+
+    async def stats(self) -> Stats:
+        """Counts: instances by state, activity tasks and ready workflow tasks by queue."""
+        return await self.store.stats()
+
+    async def export_history(self, id: str, run_id: str | None = None) -> str:
+        """The history of an instance's run as text, for `durable.testing.replay` and for keeping."""
+        view = await self.view(InstanceRef(instance_id=id, run_id=run_id))
+        answer = await self.store.read_history([HistoryRange(instance_id=id, run_id=view.run_id)])
+        header = {
+            "format": 1, "instance_id": id, "run_id": view.run_id, "workflow": view.workflow, "version": view.version,
+        }  # fmt: skip
+        lines = [orjson.dumps(header), *answer.items[0].events]
+        return b"\n".join(lines).decode()
+
+    # --- activities that are finished from elsewhere ----------------------------------------------------------------
+
+    async def complete_activity(self, token: str, result: Any = None) -> None:
+        """Finish an activity that said `complete_later`, with this result (plain JSON values, or what its type encodes).
+
+        Raises `InstanceFinished` if nobody waits for it any more, ``ValueError`` for what is no token.
+        """
+        annotation = Any if type(result) in (str, int, float, bool, type(None), list, dict) else type(result)
+        payload = self.converter.encode(result, annotation, "result of an activity")
+        await self._finish(token, messages.ACTIVITY_COMPLETED, lambda n: messages.completed_body(n, payload))
+
+    async def fail_activity(self, token: str, error: BaseException) -> None:
+        """Let an activity that said `complete_later` fail for good, with this exception. Raises like `complete_activity`."""
+        failure = failure_of(error).to_text()
+        await self._finish(token, messages.ACTIVITY_FAILED, lambda n: messages.failed_body(n, failure))
+
+    async def _finish(self, token: str, kind: str, body: Any) -> None:
+        ref, secret = _parked(token)
+        outcome = ActivityFinished(ref=ref, token=secret, kind=kind, body=body(ref.number))
+        verdict, _ = await self._finishes.submit(outcome)
+        if isinstance(verdict, Refused):
+            raise PayloadError(f"activity of instance {ref.instance_id!r}: {verdict.reason}")
+        if not _is_accepted(verdict):
+            raise InstanceFinished(
+                f"activity {ref.number} of instance {ref.instance_id!r} does not wait for this token (any more)"
+            )
+
+    # --- what instances need ----------------------------------------------------------------------------------------
+
+    async def view(self, ref: InstanceRef) -> InstanceView:
+        """A run as the store has it. Raises `InstanceNotFound`."""
+        view, now_us = await self._gets.submit(ref)
+        self.clock.hear(now_us)
+        if view is None:
+            raise _not_found(ref)
+        return view
+
+    async def send(self, message: NewMessage) -> None:
+        """Send a message. Raises `InstanceNotFound`, `InstanceFinished`, `BackendError`."""
+        verdict, now_us = await self._sends.submit(message)
+        self.clock.hear(now_us)
+        _demand(verdict, InstanceRef(instance_id=message.instance_id, run_id=message.run_id))
+
+    async def change(self, change: Change) -> None:
+        """Change an instance. Raises `InstanceNotFound`, `InstanceFinished`, `BackendError`."""
+        verdict, now_us = await self._changes.submit(change)
+        self.clock.hear(now_us)
+        _demand(verdict, change.ref)
+
+    def signal_message(
+        self, id: str, run_id: str | None, signal: Signal[Any] | str, value: Any, key: str | None
+    ) -> NewMessage:
+        """The message that a signal is. Raises `PayloadError`."""
+        name, payload = signal_payload(self.converter, signal, value)
+        return NewMessage(
+            instance_id=id,
+            run_id=run_id,
+            key=f"user/{key}" if key is not None else f"auto/{new_token()}",
+            kind=messages.SIGNAL,
+            body=messages.signal_body(name, payload),
+        )
+
+    def _end(self, ref: InstanceRef, reason: str | None, view: InstanceView | None = None) -> End:
+        return terminate_of(ref, reason, self.clock.now_us(), view)
+
+    async def close(self) -> None:
+        """Wait for what is under way, then let go of the store."""
+        await self.waiting.close()
+        for batches in (self._creates, self._sends, self._changes, self._gets, self._finishes):
+            await batches.idle()
+        await self.store.close()
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str | None = None,
+    *,
+    codec: Codec | None = None,
+    max_payload: int = MAX_PAYLOAD_BYTES,
+    **settings: Any,
+) -> AsyncIterator[Client]:
+    """Connect to a store: ``async with durable.connect("sqlite:///shop.db") as client:``.
+
+    Without ``url``: ``DURABLE_URL``, else ``sqlite:///./durable.db``. Tables are created or migrated on first use.
+    ``codec`` transforms payloads (encryption, compression); ``max_payload`` is the limit of one payload in bytes.
+
+    Raises `BackendError` with one line for a store that cannot be reached or used, ``ValueError`` for an unknown scheme
+    or option.
+    """
+    address = Address.of(url)
+    converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
+    store = await open_backend(address, settings)
+    client = Client(store, converter, address.poll_seconds)
+    try:
+        answer = await store.migrate()
+        client.clock.hear(answer.now_us)
+        yield client
+    finally:
+        await asyncio.shield(client.close())
+
+
+def terminate_of(ref: InstanceRef, reason: str | None, now_us: int, view: InstanceView | None) -> End:
+    """The change that ends a run from outside."""
+    from durable.backends.records import Close
+
+    failure = messages.reason_failure(reason)
+    parent = view.parent if view is not None else None
+    body = None if parent is None else messages.child_closed_body(parent.number, "terminated", None, failure)
+    return End(
+        ref=ref,
+        event=encode_event(RunTerminated(time_us=now_us, reason=reason)),
+        token=new_token(),
+        close=Close(state="terminated", failure=failure, parent_body=body),
+        reason=reason,
+    )
+
+
+def _definition_of(workflow: Workflow[..., Any] | str) -> WorkflowDefinition | None:
+    if isinstance(workflow, Workflow):
+        return workflow.definition
+    if isinstance(workflow, str) and workflow:
+        return None
+    raise TypeError(f"a workflow is a function decorated with @durable.workflow, or its name: {workflow!r}")
+
+
+def _with_message(new: NewInstance, message: NewMessage) -> NewInstance:
+    from dataclasses import replace
+
+    return replace(new, messages=(message,))
+
+
+def _id_of(id: object) -> str:
+    if not isinstance(id, str) or not id:
+        raise TypeError(f"an instance id is a text that is not empty, not {id!r}")
+    return id
+
+
+def _tags_of(tags: Mapping[str, str] | None) -> dict[str, str]:
+    found = dict(tags or {})
+    for name, value in found.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"tags are texts by text, not {name!r}: {value!r}")
+    return found
+
+
+def _parked(token: str) -> tuple[ActivityRef, str]:
+    """The activity and secret of a `complete_later` token. The instance id comes last: it may hold anything."""
+    parts = token.split(".", 3) if isinstance(token, str) else []
+    if len(parts) != 4 or not parts[1].isdigit():
+        raise ValueError("this is no token of durable.complete_later()")
+    run_id, number, secret, instance_id = parts
+    return ActivityRef(instance_id=instance_id, run_id=run_id, number=int(number)), secret
+
+
+def _is_accepted(verdict: Verdict) -> bool:
+    from durable.backends.records import Accepted, Paused
+
+    return isinstance(verdict, Accepted | Paused)
+
+
+def _demand(verdict: Verdict, ref: InstanceRef) -> None:
+    if _is_accepted(verdict):
+        return
+    match verdict:
+        case NotFound():
+            raise _not_found(ref)
+        case Finished(state=state):
+            raise InstanceFinished(f"instance {ref.instance_id!r} has finished ({state})")
+        case Full():
+            raise BackendError(f"instance {ref.instance_id!r} has too many unread messages: try again later")
+        case Refused(reason=reason):
+            raise PayloadError(f"instance {ref.instance_id!r}: {reason}")
+        case _:
+            raise DurableError(f"instance {ref.instance_id!r}: the store answered {verdict!r}")
+
+
+def _not_found(ref: InstanceRef) -> InstanceNotFound:
+    run = f" has no run {ref.run_id!r}" if ref.run_id else " does not exist"
+    return InstanceNotFound(f"instance {ref.instance_id!r}{run}")
+
+
+async def _anything(*args: Any, **kwargs: Any) -> Any:
+    """The signature of a workflow that is known by name only."""

@@ -1,0 +1,318 @@
+"""What workflow code sees of its own run: commands to issue, answers to wait for, signals, clock, randomness.
+
+Primitives find it through the running loop (`current_run`). It collects the commands of the step that is running; it
+never writes anything and does not know what history holds: that is `durable.core.replay`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, NamedTuple
+
+from durable.core import commands
+from durable.core.commands import Command, Publish
+from durable.core.definition import WorkflowDefinition
+from durable.core.events import SideEffectRecorded
+from durable.core.loop import WorkflowLoop, current_workflow_loop
+from durable.core.payload import Converter
+from durable.errors import ForbiddenInWorkflow
+
+MAX_SIGNALS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunIdentity:
+    """Which run this is."""
+
+    instance_id: str
+    run_id: str
+    first_run_id: str
+    parent: tuple[str, str] | None = None
+    """Instance id and run id of the parent."""
+
+
+class ContinueAsNew(BaseException):
+    """Leaves the run, so that the next one can begin. Not an ``Exception``: ``except Exception`` must not stop it."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__("continue as new")
+        self.call_args = args
+        self.call_kwargs = kwargs
+
+
+class MissingSideEffect(BaseException):
+    """Replay came to a side effect that history does not hold; `durable.core.replay` makes a report of it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Pending(NamedTuple):
+    """A command whose answer somebody waits for, and how the answer's payload becomes a value."""
+
+    future: asyncio.Future[Any]
+    decode: Callable[[str], Any]
+
+
+class Site(NamedTuple):
+    """Where workflow code issued a command."""
+
+    file: str
+    line: int
+    task: str
+
+
+class Inbox:
+    """The unread signals of one name, in order, and who waits for them, in order."""
+
+    __slots__ = ("payloads", "waiters")
+
+    def __init__(self) -> None:
+        self.payloads: deque[str] = deque()
+        self.waiters: deque[asyncio.Future[None]] = deque()
+
+    def put(self, payload: str) -> None:
+        self.payloads.append(payload)
+        self.wake_next()
+
+    def wake_next(self) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def get(self, loop: WorkflowLoop) -> str:
+        """The next payload; whoever is cancelled while waiting passes its turn on."""
+        while not self.payloads:
+            waiter: asyncio.Future[None] = loop.create_future()
+            self.waiters.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                if self.payloads and waiter.done() and not waiter.cancelled():
+                    self.wake_next()
+                raise
+        return self.payloads.popleft()
+
+
+@dataclass(slots=True, kw_only=True)
+class Step:
+    """What one step asked for. Commands by number; a cancellation stands under the negative of what it cancels."""
+
+    commands: dict[int, Command] = field(default_factory=dict)
+    vars: dict[str, str] = field(default_factory=dict)
+    status: str | None = None
+    published: list[Publish] = field(default_factory=list)
+
+
+class RunContext:
+    """The run as its primitives use it (the host of its loop)."""
+
+    def __init__(
+        self, identity: RunIdentity, definition: WorkflowDefinition, converter: Converter, queue: str, start_us: int
+    ) -> None:
+        self.identity = identity
+        self.definition = definition
+        self.converter = converter
+        self.queue = queue
+        self.headers: Mapping[str, str] = {}
+        self.started_us = start_us
+        self.loop = WorkflowLoop(run_id=identity.run_id, start_us=start_us, host=self)
+        self.loop.on_idle = self._conditions_met
+        self.replaying = False
+        self.history_length = 0
+        self.history_bytes = 0
+        self.step = Step()
+        self.pending: dict[int, Pending] = {}
+        self.timers: dict[int, int] = {}
+        self.inboxes: dict[str, Inbox] = {}
+        self.dropped_signals = 0
+        self.conditions: dict[asyncio.Future[None], Callable[[], object]] = {}
+        self.recorded: deque[SideEffectRecorded] = deque()
+        self.cancel_reason: str | None = None
+        self.cancel_requested = False
+        self.sites: dict[int, Site] | None = None
+        self.timer_name: str | None = None
+        self._next_number = 1
+        self._published = 0
+        self._read_only: str | None = None
+        self._random: random.Random | None = None
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    def number(self) -> int:
+        """The next command's number. Raises `ForbiddenInWorkflow` where no command may be issued."""
+        self.check_open()
+        number = self._next_number
+        self._next_number = number + 1
+        if self.sites is not None:
+            self.sites[number] = _site_of(sys._getframe(1))
+        return number
+
+    def issue(self, command: Command, number: int) -> None:
+        """Add a command, made with a `number` of its own, to the step."""
+        self.step.commands[number] = command
+
+    def wait_for(self, number: int, decode: Callable[[str], Any]) -> asyncio.Future[Any]:
+        """A future for the answer to a command."""
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self.pending[number] = Pending(future, decode)
+        return future
+
+    def withdraw(self, number: int, cancellation: Command) -> None:
+        """Nobody waits for the answer any more: what was not flushed leaves nothing, the rest is cancelled."""
+        if self.pending.pop(number, None) is None:
+            return
+        if number in self.step.commands:
+            del self.step.commands[number]
+        else:
+            self.check_open()
+            self.step.commands[-number] = cancellation
+
+    def take_step(self) -> Step:
+        """What the step that just ended asked for; the next one begins empty."""
+        step, self.step = self.step, Step()
+        return step
+
+    # --- what the loop asks of its host ---------------------------------------------------------------------------
+
+    def start_timer(self, due_us: int) -> int:
+        number = self.number()
+        self.timers[number] = due_us
+        self.issue(commands.StartTimer(number=number, due_us=due_us, name=self.timer_name), number)
+        self.timer_name = None
+        return number
+
+    def cancel_timer(self, number: int) -> None:
+        if self.timers.pop(number, None) is None:
+            return
+        if number in self.step.commands:
+            del self.step.commands[number]
+        else:
+            self.step.commands[-number] = commands.CancelTimer(number=number)
+
+    def issued(self) -> int:
+        return self._next_number
+
+    def check_open(self) -> None:
+        if self._read_only is not None:
+            raise ForbiddenInWorkflow(
+                f"{self._read_only} may only look: it cannot start, send, wait for or change anything in instance "
+                f"{self.identity.instance_id!r}"
+            )
+
+    def random(self) -> random.Random:
+        """The run's own stream (a throw-away one where only looking is allowed)."""
+        if self._read_only is not None:
+            return random.Random(f"{self.identity.run_id}/{self._read_only}")
+        if self._random is None:
+            self._random = random.Random(self.identity.run_id)
+        return self._random
+
+    @contextmanager
+    def read_only(self, what: str) -> Iterator[None]:
+        """Code that may look and not touch: conditions, queries, validators."""
+        before, self._read_only = self._read_only, what
+        try:
+            yield
+        finally:
+            self._read_only = before
+
+    # --- state of the run that is no command ------------------------------------------------------------------------
+
+    def inbox(self, name: str) -> Inbox:
+        found = self.inboxes.get(name)
+        if found is None:
+            found = self.inboxes[name] = Inbox()
+        return found
+
+    def unread(self) -> tuple[tuple[str, str], ...]:
+        """Every unread signal, name and payload; in order within a name."""
+        return tuple((name, payload) for name, box in self.inboxes.items() for payload in box.payloads)
+
+    def recorded_value(self, number: int) -> str | None:
+        """The recorded value of a side effect while replaying; ``None`` when it is to be run now.
+
+        History without one at this place is a divergence: the rest of the step is abandoned, since running the
+        function a second time is what a side effect must never do.
+        """
+        if not self.replaying:
+            return None
+        if self.recorded and self.recorded[0].number == number:
+            return self.recorded.popleft().value
+        missing = MissingSideEffect(number)
+        self.loop.stop_step(missing)
+        raise missing
+
+    def publish(self, topic: str, payload: str, key: str | None, headers: Mapping[str, str]) -> None:
+        self.check_open()
+        self._published += 1
+        event = Publish(topic=topic, payload=payload, key=key, headers=dict(headers), number=self._published)
+        self.step.published.append(event)
+
+    def set_var(self, name: str, payload: str) -> None:
+        self.check_open()
+        self.step.vars[name] = payload
+
+    def set_status(self, status: str) -> None:
+        self.check_open()
+        self.step.status = status
+
+    def _conditions_met(self) -> bool:
+        """Wake those whose condition holds now, in the order in which they began to wait."""
+        woke = False
+        for future, condition in list(self.conditions.items()):
+            if future.done():
+                continue
+            try:
+                with self.read_only("a condition"):
+                    holds = condition()
+            except Exception as error:
+                future.set_exception(error)
+                woke = True
+                continue
+            if holds:
+                future.set_result(None)
+                woke = True
+        return woke
+
+
+def current_run(what: str) -> RunContext:
+    """The run whose code is running. Raises ``RuntimeError`` outside of a workflow, naming ``what`` was called."""
+    run = run_or_none()
+    if run is None:
+        raise RuntimeError(f"{what} works inside a workflow only")
+    return run
+
+
+def run_or_none() -> RunContext | None:
+    """The run whose code is running, if any."""
+    loop = current_workflow_loop()
+    if loop is None:
+        return None
+    assert isinstance(loop.host, RunContext)
+    return loop.host
+
+
+_PACKAGE = __name__.split(".", 1)[0] + "."
+
+
+def _site_of(frame: FrameType | None) -> Site:
+    """The innermost frame that is neither the engine's nor asyncio's."""
+    task = asyncio.current_task()
+    name = task.get_name() if task is not None else "?"
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not (module.startswith((_PACKAGE, "asyncio.", "anyio.", "contextlib")) or module == "asyncio"):
+            return Site(frame.f_code.co_filename, frame.f_lineno, name)
+        frame = frame.f_back
+    return Site("?", 0, name)

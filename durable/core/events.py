@@ -1,0 +1,317 @@
+"""What happened to a run: one frozen record per event, and their stored form.
+
+An event's number is its place in the history, from 1; it is not part of the record. *Inputs* are what the world did to
+the run: each is applied, the run goes on until it is blocked, and what it asked for is written behind as *decisions*.
+An input and its decisions are one *turn*. ``number`` fields are those of the command that the event belongs to.
+
+    input               what it means                                      answers
+    RunStarted          the first event: workflow, arguments, unread signals
+    ActivityCompleted   an activity returned                               ActivityScheduled
+    ActivityFailed      an activity failed for good                        ActivityScheduled
+    TimerFired          a timer is due                                     TimerStarted
+    SignalReceived      a signal arrived
+    CancelRequested     somebody asks the run to cancel
+    ChildStarted        a child exists now                                 ChildScheduled
+    ChildRefused        the child's id was taken                           ChildScheduled
+    ChildClosed         a child ended                                      ChildScheduled
+    SendResolved        a message to another instance arrived, or not      SignalSent, CancelSent
+    UpdateRequested     somebody calls an update
+
+    decision            what the run asked for                             answered by
+    ActivityScheduled   run an activity                                    ActivityCompleted, ActivityFailed
+    ActivityCancelled   nobody waits for the activity any more
+    TimerStarted        wake me at a time                                  TimerFired
+    TimerCancelled      do not wake me
+    ChildScheduled      start another instance                             ChildStarted or ChildRefused, ChildClosed
+    SignalSent          send a signal to another instance                  SendResolved
+    CancelSent          ask another instance to cancel                     SendResolved
+    SideEffectRecorded  the value of a side effect
+    PatchRecorded       what ``patched`` said at its first call
+    UpdateFinished      an update's answer
+    RunCompleted, RunFailed, RunCancelled, RunContinued                    (the last event)
+
+    RunTerminated and RunTimedOut are written from outside as the last event, without running any code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import orjson
+
+from durable.errors import DurableError
+
+FORMAT = 1
+"""The newest history format that this release understands. `RunStarted` carries the one it was written in."""
+
+
+class NewerFormat(DurableError):
+    """Written by a newer release: leave it to a worker that understands it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened at ``time_us`` (microseconds since the epoch, the store's clock)."""
+
+    kind: ClassVar[str] = ""
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input(Event):
+    """What the world did to the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Event):
+    """What the run asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Input):
+    kind: ClassVar[str] = "run_started"
+    workflow: str
+    args: str
+    queue: str
+    format: int = FORMAT
+    version: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    signals: tuple[tuple[str, str], ...] = ()
+    """Signals that the run before had not read: (name, payload), in order."""
+    previous_run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityCompleted(Input):
+    kind: ClassVar[str] = "activity_completed"
+    number: int
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityFailed(Input):
+    kind: ClassVar[str] = "activity_failed"
+    number: int
+    failure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(Input):
+    kind: ClassVar[str] = "timer_fired"
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReceived(Input):
+    kind: ClassVar[str] = "signal_received"
+    name: str
+    payload: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(Input):
+    kind: ClassVar[str] = "cancel_requested"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildStarted(Input):
+    kind: ClassVar[str] = "child_started"
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRefused(Input):
+    kind: ClassVar[str] = "child_refused"
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildClosed(Input):
+    kind: ClassVar[str] = "child_closed"
+    number: int
+    state: str
+    result: str | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendResolved(Input):
+    kind: ClassVar[str] = "send_resolved"
+    number: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateRequested(Input):
+    kind: ClassVar[str] = "update_requested"
+    key: str
+    name: str
+    args: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityScheduled(Decision):
+    kind: ClassVar[str] = "activity_scheduled"
+    number: int
+    name: str
+    args: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityCancelled(Decision):
+    kind: ClassVar[str] = "activity_cancelled"
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerStarted(Decision):
+    kind: ClassVar[str] = "timer_started"
+    number: int
+    due_us: int
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerCancelled(Decision):
+    kind: ClassVar[str] = "timer_cancelled"
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildScheduled(Decision):
+    kind: ClassVar[str] = "child_scheduled"
+    number: int
+    workflow: str
+    instance_id: str
+    run_id: str
+    args: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSent(Decision):
+    kind: ClassVar[str] = "signal_sent"
+    number: int
+    instance_id: str
+    name: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelSent(Decision):
+    kind: ClassVar[str] = "cancel_sent"
+    number: int
+    instance_id: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideEffectRecorded(Decision):
+    kind: ClassVar[str] = "side_effect_recorded"
+    number: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchRecorded(Decision):
+    kind: ClassVar[str] = "patch_recorded"
+    number: int
+    name: str
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateFinished(Decision):
+    kind: ClassVar[str] = "update_finished"
+    number: int
+    key: str
+    result: str | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCompleted(Decision):
+    kind: ClassVar[str] = "run_completed"
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed(Decision):
+    kind: ClassVar[str] = "run_failed"
+    failure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCancelled(Decision):
+    kind: ClassVar[str] = "run_cancelled"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContinued(Decision):
+    kind: ClassVar[str] = "run_continued"
+    run_id: str
+    args: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTerminated(Decision):
+    kind: ClassVar[str] = "run_terminated"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTimedOut(Decision):
+    kind: ClassVar[str] = "run_timed_out"
+
+
+_CLASSES: tuple[type[Event], ...] = (
+    RunStarted, ActivityCompleted, ActivityFailed, TimerFired, SignalReceived, CancelRequested, ChildStarted,
+    ChildRefused, ChildClosed, SendResolved, UpdateRequested, ActivityScheduled, ActivityCancelled, TimerStarted,
+    TimerCancelled, ChildScheduled, SignalSent, CancelSent, SideEffectRecorded, PatchRecorded, UpdateFinished,
+    RunCompleted, RunFailed, RunCancelled, RunContinued, RunTerminated, RunTimedOut,
+)  # fmt: skip
+KINDS: Mapping[str, type[Event]] = {cls.kind: cls for cls in _CLASSES}
+OUTSIDE_ENDINGS = (RunTerminated, RunTimedOut)
+
+_MISSING = object()
+_FIELDS: dict[type[Event], tuple[tuple[str, Any], ...]] = {
+    cls: tuple((f.name, {} if f.default_factory is dict else f.default) for f in fields(cls) if f.name != "time_us")
+    for cls in _CLASSES
+}
+
+
+def encode_event(event: Event) -> bytes:
+    """The stored form: one line of JSON; fields that hold their default are left out."""
+    stored: dict[str, Any] = {"kind": event.kind, "time": event.time_us}
+    for name, default in _FIELDS[type(event)]:
+        value = getattr(event, name)
+        if value != default:
+            stored[name] = value
+    return orjson.dumps(stored)
+
+
+def decode_event(stored: bytes) -> Event:
+    """The record of a stored event.
+
+    Raises `NewerFormat` for a kind, field or format of a later release, ``ValueError`` for what is no event at all.
+    """
+    data = orjson.loads(stored)
+    if not isinstance(data, dict):
+        raise ValueError("an event is a JSON object")
+    cls = KINDS.get(data.pop("kind", ""))
+    if cls is None or data.get("format", FORMAT) > FORMAT:
+        raise NewerFormat(f"an event of a newer release (or none at all): {stored[:80]!r}")
+    if "signals" in data:
+        data["signals"] = tuple((name, payload) for name, payload in data["signals"])
+    try:
+        return cls(time_us=data.pop("time"), **data)
+    except (TypeError, KeyError) as error:
+        raise NewerFormat(f"event {cls.kind!r} has fields that this release does not know: {error}") from None
+
+

@@ -1,0 +1,75 @@
+"""A history: the ordered events of one run, and the laws that hold for it.
+
+- The first event is `RunStarted`, and there is no other one.
+- An ending is the last event; at most one exists.
+- Every other event is an input or a decision; the decisions behind an input are what it led to (a *turn*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from durable.core.events import (
+    OUTSIDE_ENDINGS,
+    Decision,
+    Event,
+    Input,
+    RunCancelled,
+    RunCompleted,
+    RunContinued,
+    RunFailed,
+    RunStarted,
+    decode_event,
+)
+
+ENDINGS = (RunCompleted, RunFailed, RunCancelled, RunContinued, *OUTSIDE_ENDINGS)
+
+
+class Turn(NamedTuple):
+    """An input, its number, and the decisions it led to."""
+
+    number: int
+    input: Input
+    decisions: list[Decision]
+
+
+def decode_history(stored: Iterable[bytes]) -> list[Event]:
+    """The events of stored lines. Raises ``ValueError`` (naming the event) for what is no event."""
+    events: list[Event] = []
+    for number, line in enumerate(stored, 1):
+        try:
+            events.append(decode_event(line))
+        except ValueError as error:
+            raise ValueError(f"event {number} of the history cannot be read: {error}") from None
+    return events
+
+
+def turns(history: Sequence[Event]) -> Iterator[Turn]:
+    """Cut a history into turns; an ending from outside is left out. Raises ``ValueError`` where a law is broken."""
+    check(history)
+    turn: Turn | None = None
+    for number, event in enumerate(history, 1):
+        if isinstance(event, OUTSIDE_ENDINGS):
+            break
+        if isinstance(event, Decision):
+            assert turn is not None
+            turn.decisions.append(event)
+            continue
+        if turn is not None:
+            yield turn
+        assert isinstance(event, Input)
+        turn = Turn(number, event, [])
+    if turn is not None:
+        yield turn
+
+
+def check(history: Sequence[Event]) -> None:
+    """Raise ``ValueError`` if a law of the module's docstring is broken."""
+    if not history or not isinstance(history[0], RunStarted):
+        raise ValueError("a history begins with run_started")
+    for number, event in enumerate(history[1:], 2):
+        if isinstance(event, RunStarted):
+            raise ValueError(f"event {number} starts the run a second time")
+        if isinstance(event, ENDINGS) and number != len(history):
+            raise ValueError(f"event {number} ({event.kind}) ends the run, but {len(history) - number} more follow")

@@ -1,0 +1,448 @@
+"""Replay: feed events to a run, let it go on until it is blocked, match what it asked for with what history says.
+
+A `Run` is a workflow function on its own loop. `Run.replay` brings it to where its history ends and changes nothing;
+`Run.advance` goes on from there with new inputs and gives an `Outcome`. Pure: no I/O, no clock, no store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from durable.core import commands, events
+from durable.core.commands import Command, EndOfRun, Publish, decision_of, describe, shape
+from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site
+from durable.core.definition import WorkflowDefinition
+from durable.core.events import Decision, Event, Input, RunStarted
+from durable.core.failure import Failure, failure_of, rebuild
+from durable.core.history import turns
+from durable.core.ids import derived_run_id
+from durable.core.loop import WorkflowLoop
+from durable.core.messages import reason_of
+from durable.core.payload import Converter
+from durable.errors import (
+    InstanceAlreadyExists,
+    InstanceFinished,
+    InstanceNotFound,
+    NonDeterminismError,
+    PayloadError,
+    WorkflowCancelled,
+    WorkflowTerminated,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What new inputs led to: the events to append, the commands to carry out, and the fields of the record."""
+
+    events: tuple[Event, ...]
+    commands: tuple[Command, ...]
+    vars: Mapping[str, str] = field(default_factory=dict)
+    status: str | None = None
+    published: tuple[Publish, ...] = ()
+    end: EndOfRun | None = None
+    wake_at_us: int | None = None
+    fired_until_us: int | None = None
+
+
+class Run:
+    """One life of an instance, in memory. ``known`` are the exception classes that stored failures may come out as.
+
+    ``trace=True`` remembers where each command was issued (slow; for reports).
+    """
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        identity: RunIdentity,
+        started: RunStarted,
+        *,
+        converter: Converter,
+        known: Mapping[str, type[BaseException]],
+        trace: bool = False,
+    ) -> None:
+        self.definition = definition
+        self.identity = identity
+        self.context = RunContext(identity, definition, converter, started.queue, started.time_us)
+        self.context.headers = started.headers
+        self.number = 0
+        self.ended = False
+        self._begins_with: RunStarted | None = None
+        self._converter = converter
+        self._known = known
+        self._main: asyncio.Task[Any] | None = None
+        if trace:
+            self.context.sites = {}
+
+    @property
+    def loop(self) -> WorkflowLoop:
+        return self.context.loop
+
+    # --- the two ways forward -------------------------------------------------------------------------------------
+
+    def replay(self, history: Sequence[Event]) -> None:
+        """Go through the events that history holds already.
+
+        Raises `NonDeterminismError` where the code asks for something else, ``ValueError`` for a broken history,
+        `PayloadError` when the arguments cannot be decoded.
+
+        A history of one event is that of a run that was made, but never worked on: there is nothing to replay, and
+        what it asks for at its start belongs to the first `advance`.
+        """
+        if len(history) == 1:
+            self._begins_with = _first(history)
+            self.number = self.context.history_length = 1
+            return
+        self.context.replaying = True
+        try:
+            for number, event, decisions in turns(history):
+                self.context.recorded = deque(d for d in decisions if isinstance(d, events.SideEffectRecorded))
+                asked = self._replayed(number, event, decisions)
+                self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
+                self.number = number + len(decisions)
+        finally:
+            self.context.replaying = False
+            self.context.recorded.clear()
+        self.number = self.context.history_length = len(history)
+
+    def advance(self, inputs: Sequence[Input]) -> Outcome:
+        """Apply new inputs, one at a time, until they are used up or the run has ended.
+
+        Inputs that nobody waits for any more (a timer or activity that was cancelled) leave no event.
+        """
+        appended: list[Event] = []
+        asked: list[Command] = []
+        variables: dict[str, str] = {}
+        published: list[Publish] = []
+        status: str | None = None
+        fired_until: int | None = None
+        begins_with, self._begins_with = self._begins_with, None
+        for event in inputs if begins_with is None else (begins_with, *inputs):
+            if self.ended:
+                break
+            if not self._awaited(event):
+                continue
+            if isinstance(event, events.TimerFired):
+                fired_until = max(fired_until or 0, self.context.timers[event.number])
+            ordered = self._in_order(event)
+            if event is not begins_with:
+                appended.append(ordered)
+            self.context.history_length = self.number + len(appended)
+            more, step = self._apply(ordered)
+            asked += more
+            appended += [decision_of(command, ordered.time_us) for command in more]
+            variables |= step.vars
+            published += step.published
+            status = step.status or status
+        self.number += len(appended)
+        return Outcome(
+            events=tuple(appended),
+            commands=tuple(asked),
+            vars=variables,
+            status=status,
+            published=tuple(published),
+            end=asked[-1] if self.ended and asked and isinstance(asked[-1], EndOfRun) else None,
+            wake_at_us=min(self.context.timers.values(), default=None),
+            fired_until_us=fired_until,
+        )
+
+    def due_timers(self, now_us: int) -> list[Input]:
+        """An input for each timer that is due, in order of due time."""
+        due = sorted((at, number) for number, at in self.context.timers.items() if at <= now_us)
+        return [events.TimerFired(time_us=at, number=number) for at, number in due]
+
+    def drop(self) -> None:
+        """Forget the run: its coroutines are closed, and can neither write nor log anything."""
+        self.loop.drop()
+
+    def _replayed(self, number: int, event: Input, recorded: Sequence[Decision]) -> list[Command]:
+        try:
+            return self._apply(event)[0]
+        except MissingSideEffect as missing:
+            asked = [decision_of(c, event.time_us) for c in self.context.take_step().commands.values()]
+            asked.append(events.SideEffectRecorded(time_us=event.time_us, number=missing.number, value=""))
+            self._match(number, asked, recorded)
+            raise
+
+    # --- one turn -------------------------------------------------------------------------------------------------
+
+    def _apply(self, event: Input) -> tuple[list[Command], Any]:
+        self.loop.now_us = max(self.loop.now_us, event.time_us)
+        self.loop.step(self._effect_of(event))
+        step = self.context.take_step()
+        asked = list(step.commands.values())
+        end = self._end()
+        if end is not None:
+            self.ended = True
+            asked.append(end)
+        return asked, step
+
+    def _in_order(self, event: Input) -> Input:
+        """Time never goes back: a message that arrived before a timer fired may be seen after it."""
+        if event.time_us >= self.loop.now_us:
+            return event
+        return _replace_time(event, self.loop.now_us)
+
+    def _awaited(self, event: Input) -> bool:
+        match event:
+            case events.TimerFired(number=number):
+                return number in self.context.timers
+            case (
+                events.ActivityCompleted(number=number)
+                | events.ActivityFailed(number=number)
+                | events.ChildClosed(number=number)
+            ):
+                return number in self.context.pending
+            case events.ChildStarted(number=number) | events.ChildRefused(number=number):
+                return -number in self.context.pending or number in self.context.pending
+            case events.SendResolved(number=number):
+                return number in self.context.pending
+            case _:
+                return True
+
+    def _effect_of(self, event: Input) -> Callable[[], None]:  # noqa: PLR0911, PLR0912 - one arm per input
+        """What an input does, prepared outside of the step: payloads are decoded here, once."""
+        context = self.context
+        match event:
+            case RunStarted():
+                return self._start(event)
+            case events.ActivityCompleted(number=number, result=result):
+                return self._resolve(number, result)
+            case events.ActivityFailed(number=number, failure=failure):
+                return self._reject(number, rebuild(Failure.from_text(failure), self._known))
+            case events.TimerFired(number=number):
+                context.timers.pop(number, None)
+                return lambda: _ignore(context.loop.fire(number))
+            case events.SignalReceived(name=name, payload=payload):
+                return lambda: context.inbox(name).put(payload)
+            case events.CancelRequested(reason=reason):
+                return lambda: self._cancel(reason)
+            case events.ChildStarted(number=number):
+                return self._resolve(-number, "null")
+            case events.ChildRefused(number=number):
+                return self._refuse_child(number)
+            case events.ChildClosed():
+                return self._close_child(event)
+            case events.SendResolved(number=number, outcome=outcome):
+                return self._sent(number, outcome)
+            case events.UpdateRequested():
+                return lambda: None
+            case _:
+                raise ValueError(f"{event.kind} is no input that a run can take")
+
+    def _start(self, event: RunStarted) -> Callable[[], None]:
+        args, kwargs = self._converter.decode_args(
+            event.args, self.definition.signature, f"workflow {self.definition.name!r}"
+        )
+        for name, payload in event.signals:
+            self.context.inbox(name).put(payload)
+
+        def start() -> None:
+            self._main = self.loop.create_task(self.definition.fn(*args, **kwargs), name=self.definition.name)
+
+        return start
+
+    def _cancel(self, reason: str | None) -> None:
+        assert self._main is not None
+        self.context.cancel_requested = True
+        self.context.cancel_reason = reason
+        self._main.cancel(reason)
+
+    def _resolve(self, number: int, payload: str) -> Callable[[], None]:
+        pending = self.context.pending.pop(number, None)
+        if pending is None:
+            return lambda: None
+        try:
+            value = pending.decode(payload)
+        except PayloadError as error:
+            failed = error
+            return lambda: _set_exception(pending.future, failed)
+        return lambda: _set_result(pending.future, value)
+
+    def _reject(self, number: int, error: BaseException) -> Callable[[], None]:
+        pending = self.context.pending.pop(number, None)
+        if pending is None:
+            return lambda: None
+        return lambda: _set_exception(pending.future, error)
+
+    def _refuse_child(self, number: int) -> Callable[[], None]:
+        error = InstanceAlreadyExists("the child's id is taken by an unfinished instance: give the child another id")
+        started = self._reject(-number, error)
+        closed = self._reject(number, error)
+
+        def refuse() -> None:
+            started()
+            closed()
+
+        return refuse
+
+    def _close_child(self, event: events.ChildClosed) -> Callable[[], None]:
+        number = event.number
+        match event.state:
+            case "completed":
+                return self._resolve(number, event.result or "null")
+            case "cancelled":
+                return self._reject(number, WorkflowCancelled(_reason_of(event, "the child was cancelled")))
+            case "terminated":
+                return self._reject(number, WorkflowTerminated(_reason_of(event, "the child was terminated")))
+            case _:
+                return self._reject(number, rebuild(Failure.from_text(event.failure or ""), self._known))
+
+    def _sent(self, number: int, outcome: str) -> Callable[[], None]:
+        if outcome == "delivered":
+            return self._resolve(number, "null")
+        error: Exception = InstanceNotFound("no such instance")
+        if outcome == "finished":
+            error = InstanceFinished("the instance has finished")
+        elif outcome == "full":
+            error = InstanceFinished("the instance has too many unread messages: try again later")
+        return self._reject(number, error)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _end(self) -> EndOfRun | None:
+        main = self._main
+        if main is None or not main.done() or self.ended:
+            return None
+        if main.cancelled():
+            return self._cancelled()
+        error = main.exception()
+        if error is None:
+            return self._completed(main.result())
+        moved_on = _continuation(error)
+        if moved_on is not None:
+            return self._continued(moved_on)
+        return commands.FailRun(failure=failure_of(error).to_text())
+
+    def _completed(self, value: Any) -> EndOfRun:
+        what = f"result of workflow {self.definition.name!r}"
+        try:
+            return commands.CompleteRun(result=self._converter.encode(value, self.definition.signature.result, what))
+        except PayloadError as error:
+            return commands.FailRun(failure=failure_of(error).to_text())
+
+    def _cancelled(self) -> EndOfRun:
+        if self.context.cancel_requested:
+            return commands.CancelRun(reason=self.context.cancel_reason)
+        nobody = asyncio.CancelledError("a CancelledError that nobody asked for left the workflow")
+        return commands.FailRun(failure=failure_of(nobody).to_text())
+
+    def _continued(self, call: ContinueAsNew) -> EndOfRun:
+        what = f"workflow {self.definition.name!r}"
+        try:
+            args = self._converter.encode_args(self.definition.signature, call.call_args, call.call_kwargs, what)
+        except (PayloadError, TypeError) as error:
+            return commands.FailRun(failure=failure_of(error).to_text())
+        run_id = derived_run_id(self.identity.run_id, 0)
+        return commands.ContinueRun(
+            run_id=run_id, args=args, signals=self.context.unread(), headers=self.context.headers
+        )
+
+    # --- matching -------------------------------------------------------------------------------------------------
+
+    def _match(self, number: int, actual: Sequence[Decision], recorded: Sequence[Decision]) -> None:
+        """Compare what the code asked for after event ``number`` with what history holds there."""
+        for offset in range(max(len(actual), len(recorded))):
+            theirs = recorded[offset] if offset < len(recorded) else None
+            ours = actual[offset] if offset < len(actual) else None
+            if theirs is None or ours is None or shape(theirs) != shape(ours):
+                raise self._divergence(number + 1 + offset, theirs, ours)
+
+    def _divergence(self, number: int, expected: Decision | None, actual: Decision | None) -> NonDeterminismError:
+        expected_words = "nothing more in this step" if expected is None else describe(expected)
+        actual_words = "nothing more" if actual is None else describe(actual)
+        site = self._site(actual)
+        place = f" at {site.file}:{site.line} (task {site.task})" if site.line else ""
+        return NonDeterminismError(
+            f"instance {self.identity.instance_id!r} does not follow its history: event {number} is {expected_words}, "
+            f"but workflow {self.definition.name!r} asked for {actual_words}{place}. Run it with the code that began it, "
+            "or guard the change with durable.patched() or a new version",
+            expected=expected_words,
+            actual=actual_words,
+            file=site.file,
+            line=site.line,
+            event=number,
+        )
+
+    def _site(self, actual: Decision | None) -> Site:
+        number = getattr(actual, "number", None)
+        if self.context.sites is not None and number in self.context.sites:
+            return self.context.sites[number]
+        frames = self._main.get_stack() if self._main is not None else []
+        if frames:
+            return Site(frames[-1].f_code.co_filename, frames[-1].f_lineno, "main")
+        code = self.definition.fn.__code__
+        return Site(code.co_filename, code.co_firstlineno, "main")
+
+
+def load(
+    definition: WorkflowDefinition,
+    identity: RunIdentity,
+    history: Sequence[Event],
+    *,
+    converter: Converter,
+    known: Mapping[str, type[BaseException]],
+) -> Run:
+    """A run that has gone through ``history``. Raises like `Run.replay`.
+
+    A divergence is met a second time with tracing on, so that its report names file and line without every replay
+    paying for it.
+    """
+    for trace in (False, True):
+        run = Run(definition, identity, _first(history), converter=converter, known=known, trace=trace)
+        try:
+            run.replay(history)
+        except NonDeterminismError:
+            run.drop()
+            if trace:
+                raise
+        except BaseException:
+            run.drop()
+            raise
+        else:
+            return run
+    raise NonDeterminismError(f"instance {identity.instance_id!r} diverged once and then did not: its code is not deterministic")
+
+
+def _first(history: Sequence[Event]) -> RunStarted:
+    if not history or not isinstance(history[0], RunStarted):
+        raise ValueError("a history begins with run_started")
+    return history[0]
+
+
+def _continuation(error: BaseException) -> ContinueAsNew | None:
+    """The `ContinueAsNew` that left the workflow, also out of a task group."""
+    if isinstance(error, ContinueAsNew):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = error.subgroup(ContinueAsNew)
+        return None if found is None else _continuation(found.exceptions[0])
+    return None
+
+
+def _reason_of(event: events.ChildClosed, default: str) -> str:
+    return reason_of(event.failure) or default
+
+
+def _replace_time(event: Input, time_us: int) -> Input:
+    values = {name: getattr(event, name) for name in type(event).__dataclass_fields__ if name != "kind"}
+    return type(event)(**{**values, "time_us": time_us})
+
+
+def _set_result(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _ignore(_: object) -> None:
+    pass
+
+

@@ -1,0 +1,324 @@
+"""Instances as clients see them: a handle without state, descriptions, pages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+import orjson
+
+from durable.backends.records import (
+    HistoryRange,
+    InstanceRef,
+    InstanceView,
+    NewMessage,
+    Pause,
+    Resume,
+    State,
+)
+from durable.core import messages
+from durable.core.definition import WorkflowDefinition
+from durable.core.events import Event
+from durable.core.failure import Failure, rebuild
+from durable.core.history import decode_history
+from durable.core.ids import new_token
+from durable.core.payload import Converter
+from durable.core.retry import seconds
+from durable.errors import (
+    InstanceFinished,
+    InstanceNotFound,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTerminated,
+)
+from durable.primitives.info import time_of
+from durable.primitives.signal import Signal
+
+if TYPE_CHECKING:
+    from durable.client import Client
+
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StallReport:
+    """Why a run is stalled."""
+
+    message: str
+    expected: str = ""
+    actual: str = ""
+    file: str = ""
+    line: int = 0
+    event: int = 0
+    stalls: int = 1
+    build: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A run: what `Instance.describe` and `Client.list_instances` tell. Times are time-zone-aware UTC."""
+
+    id: str
+    run_id: str
+    workflow: str
+    version: str
+    queue: str
+    state: State
+    status: str | None
+    tags: Mapping[str, str]
+    parent: tuple[str, str] | None
+    created_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+    start_at: datetime | None
+    deadline: datetime | None
+    history_length: int
+    history_bytes: int
+    problem: StallReport | None
+    reason: str | None
+    next_run_id: str | None
+    first_run_id: str
+    vars: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEvent:
+    """An event as `Instance.history` shows it: its number (from 1), kind, time, and the fields of the kind."""
+
+    number: int
+    kind: str
+    time: datetime
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of a list. ``cursor`` asks for the next one; ``None`` at the end."""
+
+    items: Sequence[Description]
+    cursor: str | None
+
+    @classmethod
+    def of(cls, items: Sequence[Description], limit: int) -> Page:
+        if len(items) < limit:
+            return cls(items=items, cursor=None)
+        last = items[-1]
+        at_us = round(last.created_at.timestamp() * 1e6)
+        return cls(items=items, cursor=base64.urlsafe_b64encode(orjson.dumps([at_us, last.run_id])).decode())
+
+    @staticmethod
+    def read_cursor(cursor: str) -> tuple[int, str]:
+        """Raises ``ValueError`` for what no page gave."""
+        try:
+            at_us, run_id = orjson.loads(base64.urlsafe_b64decode(cursor))
+            if isinstance(at_us, int) and isinstance(run_id, str):
+                return at_us, run_id
+        except (ValueError, TypeError, binascii.Error):
+            pass
+        raise ValueError(f"cursor {cursor!r} was not given by list_instances")
+
+
+class Instance(Generic[R_co]):
+    """A handle to an instance; awaiting it gives the result. ``run_id`` is the run it was made for, if any."""
+
+    def __init__(self, client: Client, id: str, run_id: str | None, definition: WorkflowDefinition | None) -> None:
+        self._client = client
+        self._definition = definition
+        self.id = id
+        self.run_id = run_id
+
+    def __repr__(self) -> str:
+        return f"<instance {self.id!r}>"
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        return self.result().__await__()
+
+    async def result(self, timeout: float | timedelta | None = None) -> R_co:
+        """Wait until the instance ends (following continued runs), and give its result.
+
+        Raises `WorkflowFailed` (its ``__cause__`` is what the workflow raised), `WorkflowCancelled`,
+        `WorkflowTerminated`, `InstanceNotFound`, ``TimeoutError`` after ``timeout`` (seconds or ``timedelta``),
+        `PayloadError` if the result does not fit the annotation known here.
+        """
+        limit = seconds(timeout, "timeout")
+        try:
+            async with asyncio.timeout(limit):
+                view = await self._ended()
+        except TimeoutError:
+            raise TimeoutError(f"instance {self.id!r} did not end within {limit} s; it goes on") from None
+        return self._value_of(view)
+
+    async def _ended(self) -> InstanceView:
+        ref = self._ref
+        while True:
+            view = await self._client.waiting.closed(ref)
+            if view is None:
+                raise self._missing()
+            if view.state != "continued_as_new" or view.next_run_id is None:
+                return view
+            ref = InstanceRef(instance_id=self.id, run_id=view.next_run_id)
+
+    def _value_of(self, view: InstanceView) -> R_co:
+        match view.state:
+            case "completed":
+                annotation = self._definition.signature.result if self._definition is not None else Any
+                what = f"result of instance {self.id!r}"
+                value: R_co = self._client.converter.decode(view.result or "null", annotation, what)
+                return value
+            case "cancelled":
+                raise WorkflowCancelled(_because(f"instance {self.id!r} was cancelled", view.failure))
+            case "terminated":
+                raise WorkflowTerminated(_because(f"instance {self.id!r} was terminated", view.failure))
+            case _:
+                cause = rebuild(Failure.from_text(view.failure or ""), self._client.known)
+                raise WorkflowFailed(f"instance {self.id!r} failed: {type(cause).__name__}: {cause}") from cause
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    async def describe(self) -> Description:
+        """What the instance (its latest run, or exactly the run of this handle's ``run_id``) is now.
+
+        Raises `InstanceNotFound`.
+        """
+        return description_of(await self._client.view(self._ref), self._client.converter)
+
+    async def history(self) -> list[HistoryEvent]:
+        """The events of the run, from number 1, without gaps. Raises `InstanceNotFound`."""
+        view = await self._client.view(self._ref)
+        answer = await self._client.store.read_history([HistoryRange(instance_id=self.id, run_id=view.run_id)])
+        return [_shown(number, event) for number, event in enumerate(decode_history(answer.items[0].events), 1)]
+
+    async def vars(self) -> dict[str, Any]:
+        """The variables that the workflow has set, as plain JSON values. Raises `InstanceNotFound`."""
+        return dict((await self.describe()).vars)
+
+    # --- talking --------------------------------------------------------------------------------------------------
+
+    @overload
+    async def signal(self, signal: Signal[T], value: T, key: str | None = None) -> None: ...
+
+    @overload
+    async def signal(self, signal: str, value: Any = None, key: str | None = None) -> None: ...
+
+    async def signal(self, signal: Signal[Any] | str, value: Any = None, key: str | None = None) -> None:
+        """Send a signal. With ``key``, sending it again is harmless for as long as the id lives.
+
+        Raises `InstanceNotFound`, `InstanceFinished`, `PayloadError`.
+        """
+        await self._client.send(self._client.signal_message(self.id, self._pinned, signal, value, key))
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Ask the workflow to cancel: ``CancelledError`` at its next await. Raises `InstanceFinished`, `InstanceNotFound`."""
+        message = NewMessage(
+            instance_id=self.id,
+            run_id=self._pinned,
+            key=f"cancel/{new_token()}",
+            kind=messages.CANCEL,
+            body=messages.cancel_body(reason),
+        )
+        await self._client.send(message)
+
+    async def terminate(self, reason: str | None = None) -> None:
+        """End the instance at once, without clean-up and without its code. Raises like `cancel`."""
+        from durable.client import terminate_of
+
+        view = await self._client.view(self._ref)
+        ref = InstanceRef(instance_id=self.id, run_id=self.run_id)
+        await self._client.change(terminate_of(ref, reason, self._client.clock.now_us(), view))
+
+    async def pause(self, reason: str | None = None) -> None:
+        """Stop handing out the instance's work; what runs may finish. Raises like `cancel`."""
+        await self._client.change(Pause(ref=self._ref, reason=reason))
+
+    async def resume(self) -> None:
+        """Undo `pause`; a stalled instance is tried again. Raises like `cancel`."""
+        await self._client.change(Resume(ref=self._ref))
+
+    async def delete(self) -> None:
+        """Forget a finished instance with all its runs. Raises `InstanceNotFound`, `InstanceFinished` ("unfinished")."""
+        from durable.backends.records import NotFound, Unfinished
+
+        answer = await self._client.store.delete([InstanceRef(instance_id=self.id)])
+        match answer.items[0]:
+            case NotFound():
+                raise self._missing()
+            case Unfinished(state=state):
+                raise InstanceFinished(f"instance {self.id!r} is unfinished ({state}): terminate it first")
+            case _:
+                return
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _ref(self) -> InstanceRef:
+        return InstanceRef(instance_id=self.id, run_id=self.run_id)
+
+    @property
+    def _pinned(self) -> str | None:
+        """Messages go to the current run, whoever it is: a handle that was given at the start outlives continued runs."""
+        return None
+
+    def _missing(self) -> InstanceNotFound:
+        run = f" has no run {self.run_id!r}" if self.run_id else " does not exist"
+        return InstanceNotFound(f"instance {self.id!r}{run}")
+
+
+def description_of(view: InstanceView, converter: Converter) -> Description:
+    """What a store's view tells people."""
+    return Description(
+        id=view.instance_id,
+        run_id=view.run_id,
+        workflow=view.workflow,
+        version=view.version,
+        queue=view.queue,
+        state=view.state,
+        status=view.status,
+        tags=dict(view.tags),
+        parent=None if view.parent is None else (view.parent.instance_id, view.parent.run_id),
+        created_at=time_of(view.created_at_us),
+        updated_at=time_of(view.updated_at_us),
+        closed_at=_time(view.closed_at_us),
+        start_at=_time(view.start_at_us),
+        deadline=_time(view.deadline_us),
+        history_length=view.head.number,
+        history_bytes=view.history_bytes,
+        problem=_problem_of(view),
+        reason=view.reason,
+        next_run_id=view.next_run_id,
+        first_run_id=view.first_run_id,
+        vars={name: converter.decode(payload, Any, f"variable {name!r}") for name, payload in view.vars.items()},
+    )
+
+
+def _problem_of(view: InstanceView) -> StallReport | None:
+    if view.problem is None:
+        return None
+    known = {"message", "expected", "actual", "file", "line", "event"}
+    try:
+        report = orjson.loads(view.problem.report)
+        fields = {key: value for key, value in report.items() if key in known}
+    except (ValueError, AttributeError):
+        fields = {"message": view.problem.report}
+    return StallReport(**{"message": "", **fields}, stalls=view.problem.stalls, build=view.problem.build)
+
+
+def _shown(number: int, event: Event) -> HistoryEvent:
+    fields = {name: getattr(event, name) for name in type(event).__dataclass_fields__ if name not in ("kind", "time_us")}
+    return HistoryEvent(number=number, kind=event.kind, time=time_of(event.time_us), fields=fields)
+
+
+def _time(micros: int | None) -> datetime | None:
+    return None if micros is None else time_of(micros)
+
+
+def _because(words: str, failure: str | None) -> str:
+    reason = messages.reason_of(failure)
+    return f"{words}: {reason}" if reason else words
+
+

@@ -1,0 +1,48 @@
+"""Durable timers. ``asyncio.sleep`` and every other delay in a workflow are durable too; these add names and dates."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from durable.core.context import RunContext, current_run
+from durable.core.retry import seconds as to_seconds
+
+
+async def sleep(seconds: float | timedelta, name: str | None = None) -> None:
+    """Wait for a time (seconds or ``timedelta``). ``name`` is shown in the history."""
+    run = current_run("durable.sleep()")
+    delay = seconds.total_seconds() if isinstance(seconds, timedelta) else to_seconds(max(seconds, 0.0), "seconds")
+    assert delay is not None
+    await _sleep_to(run, run.loop.time() + delay, name)
+
+
+async def sleep_until(when: datetime) -> None:
+    """Wait until a point in time. A ``datetime`` without time zone is UTC."""
+    run = current_run("durable.sleep_until()")
+    await _sleep_to(run, (micros_of(when) - run.started_us) / 1e6, None)
+
+
+def micros_of(when: datetime) -> int:
+    """Microseconds since the epoch, exactly; a ``datetime`` without time zone is UTC."""
+    aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+async def _sleep_to(run: RunContext, when: float, name: str | None) -> None:
+    if when <= run.loop.time():
+        await asyncio.sleep(0)
+        return
+    future: asyncio.Future[None] = run.loop.create_future()
+    run.timer_name = name
+    handle = run.loop.call_at(when, _wake, future)
+    run.timer_name = None
+    try:
+        await future
+    finally:
+        handle.cancel()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,278 @@
+"""Activity tasks: run attempts, watch their time limits, tell the store (or the run, if it is warm here) how they ended.
+
+Each attempt is a task of the worker's loop; plain functions run in a thread, those with ``executor="process"`` in a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from durable.backends.records import (
+    Absorbed,
+    ActivityFinished,
+    ActivityOutcome,
+    ActivityParked,
+    ActivityRef,
+    ActivityRetry,
+    ActivityTask,
+)
+from durable.core import messages
+from durable.core.definition import ActivityDefinition
+from durable.core.events import ActivityCompleted, ActivityFailed
+from durable.core.failure import Failure, failure_of
+from durable.errors import ActivityTimeout, PayloadError, WorkerLost
+from durable.primitives.attempt import current_attempt
+from durable.worker.attempt import RunningAttempt
+from durable.worker.warm import LocalResult
+
+if TYPE_CHECKING:
+    from durable.worker.parts import Parts
+
+MAX_DELIVERIES = 10
+_log = logging.getLogger("durable")
+
+
+class Interrupted(Exception):
+    """The attempt was ended because its worker closes: it is no attempt, and is given back."""
+
+
+class ActivityTasks:
+    """The attempts that run on this worker; at most ``slots`` at a time."""
+
+    def __init__(self, parts: Parts, slots: int) -> None:
+        self._parts = parts
+        self._slots = slots
+        self._reserved = 0
+        self._running: dict[ActivityRef, RunningAttempt] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def free(self) -> int:
+        """How many attempts may still be begun."""
+        return self._slots - self._reserved - len(self._running)
+
+    def reserve(self, numbers: Sequence[int]) -> Sequence[int]:
+        """As many of these new activities as there are slots; each takes one until `start` or `unreserve`."""
+        chosen = numbers[: max(0, self.free)]
+        self._reserved += len(chosen)
+        return chosen
+
+    def unreserve(self, count: int) -> None:
+        self._reserved -= count
+        if count:
+            self._parts.activity_slot_free.set()
+
+    def start(self, task: ActivityTask, *, reserved: bool = False) -> None:
+        """Begin an attempt."""
+        if reserved:
+            self._reserved -= 1
+        if task.ref in self._running:
+            return  # handed out again before its end was written: the one that runs goes on
+        definition = self._parts.registry.activities.get(task.name)
+        attempt = RunningAttempt(self._parts, task, definition)
+        self._running[task.ref] = attempt
+        self._idle.clear()
+        self._parts.leases.keep_activity(task.ref, task.token)
+        attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, definition), name=attempt.label)
+
+    def cancel(self, ref: ActivityRef) -> None:
+        """Nobody wants this attempt's result any more."""
+        attempt = self._running.get(ref)
+        if attempt is not None:
+            attempt.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the running attempts; those that take longer are interrupted and given back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        for attempt in list(self._running.values()):
+            attempt.interrupt()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._idle.wait()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def abandoned(self) -> list[RunningAttempt]:
+        """Attempts that ignored their interruption."""
+        return list(self._running.values())
+
+    # --- one attempt ----------------------------------------------------------------------------------------------
+
+    async def _attempt(self, attempt: RunningAttempt, definition: ActivityDefinition | None) -> None:
+        outcome: ActivityOutcome | None = None
+        try:
+            outcome = await self._outcome(attempt, definition)
+        except Interrupted:
+            self._interrupted(attempt)
+        except Exception as error:
+            _log.exception("activity %s: the engine failed while running it", attempt.label)
+            outcome = self._failed(attempt, error)
+        finally:
+            del self._running[attempt.ref]
+            self._parts.leases.drop_activity(attempt.ref)
+            if not self._running:
+                self._idle.set()
+            self._parts.activity_slot_free.set()
+        if outcome is not None and not attempt.unwanted:
+            self._tell(attempt, outcome)
+
+    async def _outcome(
+        self, attempt: RunningAttempt, definition: ActivityDefinition | None
+    ) -> ActivityOutcome | None:
+        lost = self._not_to_be_run(attempt)
+        if lost is not None:
+            return self._failed(attempt, lost, final=True)
+        if definition is None:
+            return self._failed(attempt, WorkerLost(f"no worker has activity {attempt.item.name!r}"), final=True)
+        try:
+            args, kwargs = self._parts.converter.decode_args(
+                attempt.item.payload, definition.signature, f"activity {definition.name!r}"
+            )
+        except PayloadError as error:
+            return self._failed(attempt, error, final=True)
+        try:
+            value = await self._called(attempt, definition, args, kwargs)
+        except asyncio.CancelledError as error:
+            return self._cancelled(attempt, error)
+        except BaseException as error:
+            if attempt.timed_out is not None:
+                error = attempt.timed_out
+            return None if attempt.unwanted else self._failed(attempt, error)
+        if attempt.parked is not None:
+            return ActivityParked(
+                ref=attempt.ref,
+                token=attempt.item.token,
+                new_token=attempt.parked,
+                timeout_us=attempt.timeout_us,
+            )
+        return self._completed(attempt, definition, value)
+
+    def _not_to_be_run(self, attempt: RunningAttempt) -> Exception | None:
+        task, options = attempt.item, attempt.options
+        if task.expired:
+            kind = "queue" if task.deliveries <= 1 and task.attempt == 1 else "timeout"
+            return ActivityTimeout(f"activity {attempt.label}: nobody {_DID[kind]} it in time", kind)
+        if options.at_most_once and task.deliveries > 1:
+            return WorkerLost(f"activity {attempt.label}: its worker was lost, and at_most_once forbids another start")
+        if task.deliveries > MAX_DELIVERIES:
+            return WorkerLost(f"activity {attempt.label} has killed {MAX_DELIVERIES} workers, or outlived their leases")
+        return None
+
+    async def _called(
+        self, attempt: RunningAttempt, definition: ActivityDefinition, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        current_attempt.set(attempt)
+        with attempt.limits():
+            if definition.is_async:
+                return await definition.fn(*args, **kwargs)
+            if definition.executor == "process":
+                return await self._parts.processes.run(attempt, definition)
+            return await self._in_thread(attempt, definition, args, kwargs)
+
+    async def _in_thread(
+        self, attempt: RunningAttempt, definition: ActivityDefinition, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._slots, thread_name_prefix="durable-activity")
+        attempt.in_thread = True
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(_without_stop_iteration, definition.fn, args, kwargs)
+        )
+
+    # --- how it ended ---------------------------------------------------------------------------------------------
+
+    def _completed(self, attempt: RunningAttempt, definition: ActivityDefinition, value: Any) -> ActivityOutcome:
+        what = f"result of activity {definition.name!r}"
+        try:
+            result = self._parts.converter.encode(value, definition.signature.result, what)
+        except PayloadError as error:
+            return self._failed(attempt, error, final=True)
+        return ActivityFinished(
+            ref=attempt.ref,
+            token=attempt.item.token,
+            kind=messages.ACTIVITY_COMPLETED,
+            body=messages.completed_body(attempt.ref.number, result),
+        )
+
+    def _cancelled(self, attempt: RunningAttempt, error: asyncio.CancelledError) -> ActivityOutcome | None:
+        if attempt.unwanted:
+            return None
+        if attempt.timed_out is not None:
+            return self._failed(attempt, attempt.timed_out)
+        if attempt.interrupted:
+            raise Interrupted
+        return self._failed(attempt, error)
+
+    def _failed(self, attempt: RunningAttempt, error: BaseException, *, final: bool = False) -> ActivityOutcome:
+        failure = failure_of(error)
+        delay = None if final else self._retry_delay(attempt, error, failure)
+        if delay is not None:
+            _log.info("activity %s failed and is retried in %.1f s: %s", attempt.label, delay, failure.message)
+            return ActivityRetry(
+                ref=attempt.ref, token=attempt.item.token, delay_us=round(delay * 1e6), failure=failure.to_text()
+            )
+        if isinstance(error, ActivityTimeout) and attempt.item.expired and attempt.item.failure:
+            failure = Failure.from_text(attempt.item.failure)
+        return ActivityFinished(
+            ref=attempt.ref,
+            token=attempt.item.token,
+            kind=messages.ACTIVITY_FAILED,
+            body=messages.failed_body(attempt.ref.number, failure.to_text()),
+        )
+
+    def _retry_delay(self, attempt: RunningAttempt, error: BaseException, failure: Failure) -> float | None:
+        elapsed = (self._parts.clock.now_us() - attempt.item.scheduled_at_us) / 1e6
+        return attempt.options.retry.next_delay_seconds(
+            attempt.item.attempt, error, elapsed_seconds=elapsed, random=random.random
+        )
+
+    def _interrupted(self, attempt: RunningAttempt) -> None:
+        if attempt.options.at_most_once:
+            lost = WorkerLost(f"activity {attempt.label}: its worker was closed, and at_most_once forbids another start")
+            self._parts.finish(self._failed(attempt, lost, final=True))
+        else:
+            self._parts.release_activity(attempt.item)
+
+    def _tell(self, attempt: RunningAttempt, outcome: ActivityOutcome) -> None:
+        """The run, if it is warm here: result and next step are then one checkpoint. Else the store."""
+        if isinstance(outcome, ActivityFinished):
+            result = LocalResult(
+                _input_of(outcome, self._parts.clock.now_us()),
+                Absorbed(number=attempt.ref.number, token=attempt.item.token),
+                outcome,
+            )
+            if self._parts.workflow_tasks.finished(attempt.ref, result):
+                return
+        else:
+            self._parts.workflow_tasks.not_local(attempt.ref)
+        self._parts.finish(outcome)
+
+
+_DID = {"queue": "claimed", "timeout": "finished"}
+
+
+def _input_of(outcome: ActivityFinished, now_us: int) -> ActivityCompleted | ActivityFailed:
+    made = messages.input_of(outcome.kind, outcome.body, "", now_us)
+    assert isinstance(made, ActivityCompleted | ActivityFailed)
+    return made
+
+
+def _without_stop_iteration(fn: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A future cannot carry StopIteration."""
+    try:
+        return fn(*args, **kwargs)
+    except StopIteration as error:
+        raise RuntimeError(f"the activity raised {error!r}") from error
+

@@ -1,0 +1,156 @@
+"""One running attempt: its time limits, its heartbeats, its cancellation; what `durable.heartbeat()` and others reach."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from durable.backends.records import ActivityTask
+from durable.core.definition import ActivityDefinition, ActivityOptions
+from durable.core.ids import new_token
+from durable.errors import ActivityTimeout, PayloadError
+from durable.primitives.attempt import ActivityInfo
+from durable.primitives.info import time_of
+
+if TYPE_CHECKING:
+    from durable.worker.parts import Parts
+
+
+class RunningAttempt:
+    """``timed_out``: a limit ran out; ``unwanted``: cancelled or lost; ``interrupted``: the worker closes."""
+
+    def __init__(self, parts: Parts, item: ActivityTask, definition: ActivityDefinition | None) -> None:
+        self._parts = parts
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self.item = item
+        self.ref = item.ref
+        self.definition = definition
+        self.options = _options_of(item)
+        self.label = f"{item.name!r} ({item.ref.number}) of instance {item.ref.instance_id!r}"
+        self.task: asyncio.Task[None] | None = None
+        self.in_thread = False
+        self.timed_out: ActivityTimeout | None = None
+        self.unwanted = False
+        self.interrupted = False
+        self.parked: str | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._deadline_us: int | None = None
+        self._last = item.details
+
+    @property
+    def timeout_us(self) -> int | None:
+        limit = self.options.timeout_seconds
+        return None if limit is None else round(limit * 1e6)
+
+    # --- ending it ------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Nobody wants the result any more."""
+        self.unwanted = True
+        self._stop()
+
+    def interrupt(self) -> None:
+        """The worker closes."""
+        self.interrupted = True
+        self._stop()
+
+    def _expire(self, kind: str, seconds: float) -> None:
+        word = {"timeout": "took longer than", "heartbeat": "sent no heartbeat for"}[kind]
+        self.timed_out = ActivityTimeout(f"activity {self.label} {word} {seconds} s", kind)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    @contextmanager
+    def limits(self) -> Iterator[None]:
+        """Watch the attempt's own limits while its function runs."""
+        handles: list[asyncio.TimerHandle] = []
+        limit = self.options.timeout_seconds
+        if limit is not None:
+            self._deadline_us = self._parts.clock.now_us() + round(limit * 1e6)
+            handles.append(self._loop.call_later(limit, self._expire, "timeout", limit))
+        self._listen()
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.cancel()
+            if self._silence is not None:
+                self._silence.cancel()
+
+    def _listen(self) -> None:
+        """Begin to wait for the next heartbeat."""
+        limit = self.options.heartbeat_timeout_seconds
+        if self._silence is not None:
+            self._silence.cancel()
+        if limit is not None:
+            self._silence = self._loop.call_later(limit, self._expire, "heartbeat", limit)
+
+    # --- what the function may call ---------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> ActivityInfo:
+        item = self.item
+        return ActivityInfo(
+            attempt=item.attempt,
+            instance_id=item.ref.instance_id,
+            run_id=item.ref.run_id,
+            task_id=f"{item.ref.run_id}/{item.ref.number}",
+            name=item.name,
+            workflow=item.workflow,
+            queue=item.queue,
+            deadline=None if self._deadline_us is None else time_of(self._deadline_us),
+            scheduled_at=time_of(item.scheduled_at_us),
+            last_heartbeat=self._last_heartbeat(),
+            client=self._parts.client,
+        )
+
+    def _last_heartbeat(self) -> Any:
+        if self._last is None:
+            return None
+        try:
+            return self._parts.converter.decode(self._last, Any, "heartbeat details")
+        except PayloadError:
+            return None
+
+    def heartbeat(self, details: Any) -> None:
+        if self.unwanted or self.timed_out is not None or self.interrupted:
+            raise asyncio.CancelledError(f"activity {self.label} was cancelled")
+        self.beat(self._parts.converter.encode(details, Any, "heartbeat details"))
+
+    def beat(self, encoded: str) -> None:
+        """A heartbeat, from whatever thread."""
+        self._last = encoded
+        if threading.get_ident() == self._thread:
+            self._beaten(encoded)
+        else:
+            self._loop.call_soon_threadsafe(self._beaten, encoded)
+
+    def _beaten(self, encoded: str) -> None:
+        self._listen()
+        self._parts.leases.heartbeat(self.ref, encoded)
+
+    def complete_later(self) -> Any:
+        self.parked = self.parked or new_token()
+        token = f"{self.ref.run_id}.{self.ref.number}.{self.parked}.{self.ref.instance_id}"
+        return token if threading.get_ident() != self._thread else _ready(token)
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        raise NotImplementedError("durable.transaction() is not part of this release yet")
+
+
+def _options_of(task: ActivityTask) -> ActivityOptions:
+    try:
+        return ActivityOptions.from_text(task.options)
+    except (ValueError, KeyError, TypeError):
+        return ActivityOptions()
+
+
+async def _ready(value: str) -> str:
+    return value

@@ -1,0 +1,160 @@
+"""What the parts of a worker share: the store, what is registered, the clock, the ways to write. No logic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from durable.backends.batches import Batches
+from durable.backends.clock import StoreClock
+from durable.backends.contract import Backend
+from durable.backends.records import (
+    ActivityLease,
+    ActivityOutcome,
+    ActivityTask,
+    Change,
+    Checkpoint,
+    Claimant,
+    Definition,
+    HeldLease,
+    HistoryRange,
+    HistorySlice,
+    Lease,
+    Verdict,
+    WorkflowLease,
+    WorkflowTask,
+)
+from durable.core.definition import WorkflowDefinition, build_of
+from durable.core.ids import new_token
+from durable.core.payload import Converter
+from durable.core.registry import Registry
+from durable.core.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from durable.worker.activity_tasks import ActivityTasks
+    from durable.worker.claims import Claims
+    from durable.worker.leases import Leases
+    from durable.worker.processes import Processes
+    from durable.worker.workflow_tasks import WorkflowTasks
+
+
+class Reads:
+    """Histories, read in one call for a whole batch."""
+
+    def __init__(self, store: Backend) -> None:
+        self._store = store
+
+    async def read(self, ranges: Sequence[HistoryRange]) -> Sequence[HistorySlice]:
+        return (await self._store.read_history(ranges)).items
+
+
+class Parts:
+    """One worker's wiring. ``build`` overrides the hash of each definition's source."""
+
+    workflow_tasks: WorkflowTasks
+    activities: ActivityTasks
+    leases: Leases
+    claims: Claims
+    processes: Processes
+
+    def __init__(
+        self,
+        *,
+        client: Any,
+        store: Backend,
+        clock: StoreClock,
+        converter: Converter,
+        registry: Registry,
+        known: Mapping[str, type[BaseException]],
+        worker_id: str,
+        queues: tuple[str, ...],
+        lease_us: int,
+        build: str | None,
+    ) -> None:
+        self.client = client
+        self.store = store
+        self.clock = clock
+        self.converter = converter
+        self.registry = registry
+        self.known = known
+        self.worker_id = worker_id
+        self.queues = queues
+        self.lease_us = lease_us
+        self.build = build
+        self.watchdog = Watchdog()
+        self.reads = Reads(store)
+        self.commits: Batches[Checkpoint, Verdict] = Batches(store.commit, size_of=_size_of)
+        self._finishes: Batches[ActivityOutcome, Verdict] = Batches(store.finish_activities)
+        self._changes: Batches[Change, Verdict] = Batches(store.change)
+        self._releases: Batches[Lease, Any] = Batches(store.release)
+        self.slot_free = asyncio.Event()
+        self.activity_slot_free = asyncio.Event()
+        self.draining = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._definitions = tuple(
+            Definition(workflow=d.name, version=d.version, build=self.build_of(d)) for d in registry.workflows.values()
+        )
+
+    # --- who we are -----------------------------------------------------------------------------------------------
+
+    def claimant(self) -> Claimant:
+        """This worker, with a new token for the attempts that the claim hands out."""
+        return Claimant(
+            worker_id=self.worker_id,
+            token=new_token(),
+            lease_us=self.lease_us,
+            queues=self.queues,
+            workflows=self._definitions,
+            activities=tuple(self.registry.activities),
+        )
+
+    def held_lease(self) -> HeldLease:
+        return HeldLease(worker_id=self.worker_id, token=new_token(), lease_us=self.lease_us)
+
+    def build_of(self, definition: WorkflowDefinition) -> str:
+        return self.build or build_of(definition.fn)
+
+    def can_run(self, activity: str, queue: str) -> bool:
+        """Whether this worker takes activities of this name from this queue, now."""
+        return not self.draining and activity in self.registry.activities and queue in self.queues
+
+    # --- ways to write --------------------------------------------------------------------------------------------
+
+    def finish(self, outcome: ActivityOutcome) -> None:
+        self._finishes.submit(outcome).add_done_callback(_retrieve)
+
+    def change(self, change: Change) -> None:
+        self._changes.submit(change).add_done_callback(_retrieve)
+
+    def release_activity(self, task: ActivityTask) -> None:
+        self._releases.submit(ActivityLease(ref=task.ref, token=task.token)).add_done_callback(_retrieve)
+
+    def release_run(self, task: WorkflowTask) -> None:
+        lease = WorkflowLease(instance_id=task.instance_id, run_id=task.run_id, worker_id=self.worker_id)
+        self._releases.submit(lease).add_done_callback(_retrieve)
+
+    def release(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            self._releases.submit(lease).add_done_callback(_retrieve)
+
+    async def written(self) -> None:
+        """Wait until all that was handed over has been written."""
+        for batches in (self.commits, self._finishes, self._changes, self._releases):
+            await batches.idle()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside, kept alive until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _size_of(checkpoint: Checkpoint) -> int:
+    return sum(map(len, checkpoint.events)) + sum(len(a.payload) for a in checkpoint.activities)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """A failure is retried by `Batches` for ever; what remains was logged there."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,98 @@
+"""Upkeep: what needs no code of the workflow, or only now and then. Loops without memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from durable.backends.records import ChildRef, Closing, End, InstanceRef, NewMessage, Overdue
+from durable.core import messages
+from durable.core.events import RunTerminated, RunTimedOut, encode_event
+from durable.core.failure import failure_of
+from durable.core.ids import new_token
+from durable.errors import BackendError
+from durable.worker.checkpoint import close_of
+
+if TYPE_CHECKING:
+    from durable.worker.parts import Parts
+
+STALLED_EVERY_SECONDS = 60.0
+STALLED_BATCH = 100
+_log = logging.getLogger("durable")
+
+
+class Upkeep:
+    """Ends what is overdue, closes the children of ended runs, tries stalled runs again."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def end_overdue(self, item: Overdue) -> None:
+        """An instance's time is over: it fails with ``TimeoutError``, whoever has its code."""
+        now_us = self._parts.clock.now_us()
+        failure = failure_of(TimeoutError(f"instance {item.instance_id!r} did not end within its timeout")).to_text()
+        self._parts.change(
+            End(
+                ref=InstanceRef(instance_id=item.instance_id, run_id=item.run_id),
+                event=encode_event(RunTimedOut(time_us=now_us)),
+                token=new_token(),
+                close=close_of(item.parent, "failed", failure=failure),
+                reason="timeout",
+            )
+        )
+
+    async def close_children(self, item: Closing) -> None:
+        """An ended run's children get what their policy says."""
+        try:
+            ends = [self._end_of(item, child) for child in item.children if child.close == "terminate"]
+            cancels = [_cancel_of(item, child) for child in item.children if child.close == "cancel"]
+            if ends:
+                await self._parts.store.change(ends)
+            if cancels:
+                await self._parts.store.send(cancels)
+            if not item.more:
+                await self._parts.store.close_done([item])
+        except BackendError as error:
+            _log.warning("the children of instance %r are closed later: %s", item.instance_id, error)
+
+    def _end_of(self, item: Closing, child: ChildRef) -> End:
+        reason = f"its parent {item.instance_id!r} ended"
+        return End(
+            ref=InstanceRef(instance_id=child.instance_id, run_id=child.run_id),
+            event=encode_event(RunTerminated(time_us=self._parts.clock.now_us(), reason=reason)),
+            token=new_token(),
+            close=close_of(None, "terminated", failure=messages.reason_failure(reason)),
+            reason=reason,
+        )
+
+    async def try_stalled(self) -> None:
+        """Until cancelled: at the start those that stalled under other code, then those whose delay has passed."""
+        at_start = True
+        while True:
+            try:
+                more = await self._try_some(at_start)
+            except BackendError as error:
+                _log.warning("stalled runs could not be claimed: %s", error)
+                more = False
+            if not more:
+                at_start = False
+                await asyncio.sleep(STALLED_EVERY_SECONDS)
+
+    async def _try_some(self, at_start: bool) -> bool:
+        parts = self._parts
+        answer = await parts.store.claim_stalled_tasks(parts.claimant(), STALLED_BATCH, at_start=at_start)
+        parts.clock.hear(answer.now_us)
+        if answer.items:
+            await parts.workflow_tasks.take(answer.items)
+            await parts.workflow_tasks.idle()
+        return len(answer.items) == STALLED_BATCH
+
+
+def _cancel_of(item: Closing, child: ChildRef) -> NewMessage:
+    return NewMessage(
+        instance_id=child.instance_id,
+        key=f"close/{item.run_id}",
+        kind=messages.CANCEL,
+        body=messages.cancel_body(f"its parent {item.instance_id!r} ended"),
+    )

@@ -1,0 +1,420 @@
+"""Workflow tasks: bring a run up to date, let it go on, write the checkpoint, act on the verdict.
+
+Runs are driven from plain callbacks of the worker's loop, never from inside a task of it. Between a step and its verdict
+the run is *busy*: whatever arrives meanwhile waits. Nothing that a step asked for starts before its checkpoint was accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from durable.backends.records import (
+    Accepted,
+    ActivityRef,
+    ActivityTask,
+    Busy,
+    Checkpoint,
+    Head,
+    HistoryRange,
+    InstanceRef,
+    Message,
+    MoreMessages,
+    Paused,
+    Problem,
+    Refused,
+    Stall,
+    TooEarly,
+    Verdict,
+    WorkflowTask,
+)
+from durable.core import commands
+from durable.core.context import RunIdentity
+from durable.core.events import Input, NewerFormat
+from durable.core.history import decode_history
+from durable.core.messages import input_of
+from durable.core.replay import Outcome, load
+from durable.core.watchdog import StepTooLong
+from durable.errors import NonDeterminismError
+from durable.worker.cache import RunCache
+from durable.worker.checkpoint import checkpoint_of
+from durable.worker.warm import LocalResult, Taken, WarmRun
+
+if TYPE_CHECKING:
+    from durable.worker.parts import Parts
+
+MAX_HISTORY_EVENTS = 51_200
+MAX_HISTORY_BYTES = 50 * 2**20
+STALL_FIRST_SECONDS = 60.0
+STALL_MOST_SECONDS = 3600.0
+
+_log = logging.getLogger("durable")
+
+
+class WorkflowTasks:
+    """The workflow tasks that this worker has claimed, and its warm runs."""
+
+    def __init__(self, parts: Parts, cache_size: int) -> None:
+        self._parts = parts
+        self.cache = RunCache(cache_size)
+        self._stalls: dict[str, int] = {}
+        self._working = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def working(self) -> int:
+        """How many runs are busy."""
+        return self._working
+
+    async def idle(self) -> None:
+        """Wait until no run is busy."""
+        await self._idle.wait()
+
+    # --- coming in ------------------------------------------------------------------------------------------------
+
+    async def take(self, tasks: Sequence[WorkflowTask]) -> None:
+        """Work on claimed tasks. Histories of runs that are not warm are read in one call."""
+        cold = [task for task in tasks if not self._is_warm(task)]
+        histories = await self._read(cold)
+        asyncio.get_running_loop().call_soon(self._begin, tasks, histories)
+
+    def finished(self, ref: ActivityRef, result: LocalResult) -> bool:
+        """An activity ended here. ``True`` if its run is warm and takes the result; ``False``: tell the store."""
+        warm = self.cache.get(ref.run_id)
+        if warm is None or ref.number not in warm.local:
+            return False
+        warm.results.append(result)
+        if not warm.busy:
+            self._set_busy(warm, True)
+            asyncio.get_running_loop().call_soon(self._go_on, warm)
+        return True
+
+    def not_local(self, ref: ActivityRef) -> None:
+        """An attempt ended here, but not the activity: what comes next may run anywhere."""
+        warm = self.cache.get(ref.run_id)
+        if warm is not None:
+            warm.local.discard(ref.number)
+
+    def _is_warm(self, task: WorkflowTask) -> bool:
+        warm = self.cache.get(task.run_id)
+        if warm is None:
+            return False
+        if warm.busy or warm.head == task.head:
+            return True
+        self._evict(warm)
+        return False
+
+    async def _read(self, tasks: Sequence[WorkflowTask]) -> dict[str, tuple[bytes, ...]]:
+        if not tasks:
+            return {}
+        ranges = [HistoryRange(instance_id=task.instance_id, run_id=task.run_id) for task in tasks]
+        answer = await self._parts.reads.read(ranges)
+        return {piece.run_id: piece.events for piece in answer}
+
+    def _begin(self, tasks: Sequence[WorkflowTask], histories: dict[str, tuple[bytes, ...]]) -> None:
+        for task in tasks:
+            warm = self.cache.get(task.run_id)
+            if warm is not None and warm.busy:
+                # Its checkpoint is on its way; what is new stays unread and makes the run ready again.
+                warm.later = task
+                continue
+            if warm is None:
+                warm = self._load(task, histories.get(task.run_id, ()))
+            if warm is not None:
+                warm.task = task
+                self._set_busy(warm, True)
+                self._go_on(warm, task)
+
+    def _load(self, task: WorkflowTask, stored: tuple[bytes, ...]) -> WarmRun | None:
+        definition = self._parts.registry.workflow(task.workflow, task.version)
+        assert definition is not None, "a claim names the definitions that the worker has"
+        if len(stored) < task.head.number:
+            self._stall(task, task.head, f"its history has {len(stored)} events instead of {task.head.number}")
+            return None
+        try:
+            history = decode_history(stored[: task.head.number])
+            run = self._parts.watchdog.run(
+                task.instance_id, load, definition, _identity(task), history,
+                converter=self._parts.converter, known=self._parts.known,
+            )  # fmt: skip
+        except Exception as error:
+            self._cannot_go_on(task, task.head, error)
+            return None
+        except BaseException as error:
+            self._fell(task, error)
+            return None
+        run.context.history_bytes = task.history_bytes
+        warm = WarmRun(task=task, run=run, head=task.head, seen=task.seen - len(task.messages))
+        self.cache.put(warm)
+        return warm
+
+    # --- a step ---------------------------------------------------------------------------------------------------
+
+    def _go_on(self, warm: WarmRun, task: WorkflowTask | None = None, first: Taken | None = None) -> None:
+        """One step: all that has arrived, in order of arrival; timers that are due behind messages of the same time."""
+        messages = task.messages if task is not None else ()
+        results = tuple(warm.results)
+        warm.results.clear()
+        taken = first or Taken(messages=messages, results=results)
+        seen = max(warm.seen, task.seen if task is not None else 0)
+        try:
+            inputs = self._inputs(warm, taken, first is not None)
+            outcome = self._parts.watchdog.run(warm.task.instance_id, warm.run.advance, inputs)
+        except Exception as error:
+            self._give_back(taken.results)
+            self._free(warm, evict=True)
+            self._cannot_go_on(warm.task, warm.head, error)
+            return
+        except BaseException as error:
+            self._give_back(taken.results)
+            self._free(warm, evict=True)
+            self._fell(warm.task, error)
+            return
+        self._write(warm, outcome, taken, seen)
+
+    def _inputs(self, warm: WarmRun, taken: Taken, in_given_order: bool) -> list[Input]:
+        arrived = [input_of(m.kind, m.body, m.key, m.sent_at_us) for m in taken.messages]
+        arrived += [result.input for result in taken.results]
+        timers = warm.run.due_timers(self._parts.clock.now_us())
+        if in_given_order:
+            return arrived + timers
+        return sorted(arrived + timers, key=lambda event: event.time_us)  # stable: messages first on a tie
+
+    def _write(self, warm: WarmRun, outcome: Outcome, taken: Taken, seen: int) -> None:
+        if warm.run.number > MAX_HISTORY_EVENTS:
+            self._give_back(taken.results)
+            self._free(warm, evict=True)
+            self._stall(warm.task, warm.head, f"its history would pass {MAX_HISTORY_EVENTS} events: continue as new")
+            return
+        here = self._runs_here(outcome)
+        lease = self._parts.held_lease() if here else None
+        still_local = bool(here) or len(warm.local) > len(taken.results)
+        checkpoint = checkpoint_of(
+            warm.task,
+            warm.head,
+            outcome,
+            consumed=tuple(message.number for message in taken.messages),
+            seen=seen,
+            absorbed=[result.absorbed for result in taken.results],
+            runs_here=here,
+            activity_lease=lease,
+            lease=self._parts.held_lease() if still_local else None,
+        )
+        self._submit(warm, checkpoint, taken)
+
+    def _runs_here(self, outcome: Outcome) -> frozenset[int]:
+        """Which new activities this worker starts itself as soon as they are written, instead of claiming them."""
+        if outcome.end is not None:
+            return frozenset()
+        wanted = [
+            command.number
+            for command in outcome.commands
+            if isinstance(command, commands.ScheduleActivity) and self._parts.can_run(command.name, command.queue)
+        ]
+        return frozenset(self._parts.activities.reserve(wanted))
+
+    def _submit(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
+        future = self._parts.commits.submit(checkpoint)
+        future.add_done_callback(lambda done: self._judged(warm, checkpoint, taken, done))
+
+    # --- the verdict ----------------------------------------------------------------------------------------------
+
+    def _judged(
+        self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken, done: asyncio.Future[tuple[Verdict, int]]
+    ) -> None:
+        if done.cancelled():
+            self._free(warm, evict=True)
+            return
+        error = done.exception()
+        verdict, now_us = (Refused(reason=str(error)), 0) if error is not None else done.result()
+        if now_us:
+            self._parts.clock.hear(now_us)
+        match verdict:
+            case Busy():
+                self._submit(warm, checkpoint, taken)
+            case Accepted():
+                self._accepted(warm, checkpoint, taken)
+            case MoreMessages(messages=more):
+                self._unreserve(checkpoint)
+                self._decide_again(warm, taken, more)
+            case Refused(reason=reason):
+                self._lost(warm, checkpoint, taken)
+                self._stall(warm.task, checkpoint.head, f"the store refused its checkpoint: {reason}")
+            case Paused():
+                self._unreserve(checkpoint)
+                self._free(warm, evict=True)
+            case TooEarly():
+                self._lost(warm, checkpoint, taken)
+                self._parts.release_run(warm.task)
+            case _:
+                self._lost(warm, checkpoint, taken)
+
+    def _accepted(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
+        warm.head = checkpoint.new_head
+        warm.seen = checkpoint.seen
+        self._stalls.pop(warm.run_id, None)
+        for result in taken.results:
+            warm.local.discard(result.absorbed.number)
+        for number in checkpoint.withdrawn:
+            warm.local.discard(number)
+            self._parts.activities.cancel(_ref(warm.task, number))
+        if checkpoint.close is not None:
+            for number in warm.local:
+                self._parts.activities.cancel(_ref(warm.task, number))
+            warm.local.clear()
+            self._free(warm, evict=True)
+            return
+        if checkpoint.wake_at_us is not None:
+            self._parts.claims.expect(checkpoint.wake_at_us)
+        self._start_here(warm, checkpoint)
+        self._parts.leases.keep_run(warm.task, bool(warm.local))
+        if warm.results:
+            self._go_on(warm)
+        else:
+            self._free(warm)
+
+    def _start_here(self, warm: WarmRun, checkpoint: Checkpoint) -> None:
+        for new in checkpoint.activities:
+            if new.lease is None:
+                continue
+            warm.local.add(new.number)
+            task = ActivityTask(
+                ref=_ref(warm.task, new.number),
+                name=new.name,
+                queue=new.queue,
+                workflow=warm.task.workflow,
+                payload=new.payload,
+                options=new.options,
+                attempt=1,
+                deliveries=1,
+                token=new.lease.token,
+                scheduled_at_us=self._parts.clock.now_us(),
+            )
+            self._parts.activities.start(task, reserved=True)
+
+    def _lost(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
+        """Nothing was written. What ran here is told to the store by itself; its rows still stand."""
+        self._unreserve(checkpoint)
+        self._give_back(taken.results)
+        self._free(warm, evict=True)
+
+    def _unreserve(self, checkpoint: Checkpoint) -> None:
+        self._parts.activities.unreserve(sum(new.lease is not None for new in checkpoint.activities))
+
+    def _give_back(self, results: Iterable[LocalResult]) -> None:
+        for result in results:
+            self._parts.finish(result.outcome)
+
+    def _decide_again(self, warm: WarmRun, taken: Taken, more: Sequence[Message]) -> None:
+        """The run wanted to end, but was sent something that it has not seen: it decides anew, knowing that.
+
+        What came late is put before what led to the end; otherwise the code would never see it, although its sender was
+        told that it arrived.
+        """
+        task = warm.task
+        messages = (*more, *taken.messages)
+        again = Taken(messages=messages, results=taken.results)
+        local, results, head = warm.local, warm.results, warm.head
+        seen = max(m.number for m in again.messages)
+
+        def resume(history: tuple[bytes, ...]) -> None:
+            fresh = replace(task, head=head, messages=(), seen=seen)
+            self._free(warm, evict=True)
+            renewed = self._load(fresh, history)
+            if renewed is None:
+                self._give_back(again.results)
+                return
+            renewed.local, renewed.results, renewed.seen = local, results, seen
+            self._set_busy(renewed, True)
+            self._go_on(renewed, first=again)
+
+        self._parts.spawn(self._reread(task, resume))
+
+    async def _reread(self, task: WorkflowTask, resume: Callable[[tuple[bytes, ...]], None]) -> None:
+        histories = await self._read([task])
+        asyncio.get_running_loop().call_soon(resume, histories.get(task.run_id, ()))
+
+    # --- going out ------------------------------------------------------------------------------------------------
+
+    def _set_busy(self, warm: WarmRun, busy: bool) -> None:
+        if warm.busy == busy:
+            return
+        warm.busy = busy
+        self._working += 1 if busy else -1
+        if self._working == 0:
+            self._idle.set()
+        else:
+            self._idle.clear()
+        if not busy:
+            self._parts.slot_free.set()
+
+    def _free(self, warm: WarmRun, *, evict: bool = False) -> None:
+        self._set_busy(warm, False)
+        if evict:
+            self._evict(warm)
+        self.cache.shrink()
+
+    def _evict(self, warm: WarmRun) -> None:
+        for result in warm.results:
+            self._parts.finish(result.outcome)
+        warm.results.clear()
+        self._parts.leases.keep_run(warm.task, False)
+        if self.cache.get(warm.run_id) is warm:
+            self.cache.evict(warm.run_id)
+        else:
+            warm.run.drop()
+
+    def _cannot_go_on(self, task: WorkflowTask, head: Head, error: Exception) -> None:
+        """Park a run that this code cannot go on with; nothing is written to its history."""
+        if isinstance(error, NonDeterminismError):
+            names = ("expected", "actual", "file", "line", "event")
+            self._stall(task, head, str(error), {name: getattr(error, name) for name in names})
+        elif isinstance(error, NewerFormat):
+            self._stall(task, head, f"{error}. A worker of a newer release is needed")
+        else:
+            self._stall(task, head, f"{type(error).__name__}: {error}")
+
+    def _stall(self, task: WorkflowTask, head: Head, message: str, details: Mapping[str, object] | None = None) -> None:
+        definition = self._parts.registry.workflow(task.workflow, task.version)
+        stalls = self._stalls[task.run_id] = self._stalls.get(task.run_id, 0) + 1
+        delay = min(STALL_FIRST_SECONDS * 2 ** (stalls - 1), STALL_MOST_SECONDS)
+        problem = Problem(
+            report=orjson.dumps({"message": message, **(details or {})}).decode(),
+            build=self._parts.build_of(definition) if definition is not None else "",
+            stalls=stalls,
+        )
+        _log.error("instance %r is stalled: %s", task.instance_id, message)
+        self._parts.change(
+            Stall(
+                ref=InstanceRef(instance_id=task.instance_id, run_id=task.run_id),
+                head=head,
+                problem=problem,
+                retry_after_us=round(delay * 1e6),
+            )
+        )
+
+    def _fell(self, task: WorkflowTask, error: BaseException) -> None:
+        """KeyboardInterrupt, SystemExit, MemoryError and their like in a step: drop the run, write nothing."""
+        if isinstance(error, StepTooLong):
+            self._stall(task, task.head, f"a step kept the worker's loop busy for too long: {error}")
+            return
+        _log.error("instance %r: its step was left by %r; it is handed out again", task.instance_id, error)
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+
+
+def _ref(task: WorkflowTask, number: int) -> ActivityRef:
+    return ActivityRef(instance_id=task.instance_id, run_id=task.run_id, number=number)
+
+
+def _identity(task: WorkflowTask) -> RunIdentity:
+    parent = None if task.parent is None else (task.parent.instance_id, task.parent.run_id)
+    return RunIdentity(
+        instance_id=task.instance_id, run_id=task.run_id, first_run_id=task.first_run_id or task.run_id, parent=parent
+    )
