@@ -25,6 +25,7 @@ from durable.backends.records import (
     Created,
     Extended,
     Filter,
+    Finding,
     HistoryRange,
     InstanceRef,
     InstanceView,
@@ -198,6 +199,11 @@ class Bench:
         return found[0]
 
     # --- all that is kept
+
+    async def broken(self, *, repair: bool = False) -> list[Finding]:
+        """What an audit finds. A run that waits for a signal waits on nothing that a store can see, so that is let pass."""
+        findings = (await self.store.audit(repair=repair)).items
+        return [finding for finding in findings if not finding.rule.startswith("I7 ")]
 
     async def snapshot(self) -> Snapshot:
         """All runs, their histories, and the counts."""

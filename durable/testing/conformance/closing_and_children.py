@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,7 +107,8 @@ class ClosingLaws(Laws):
 
     async def test_a_child_that_two_parents_start_at_once_belongs_to_one(self, bench: Bench) -> None:
         parents = [await bench.start(f"p{n}") for n in range(4)]
-        checkpoints = [step(at, children=(child(2, child_of(at, 2, "c")),)) for at in parents]
+        kids = [replace(child_of(at, 2, "c"), run_id=f"c of {at.instance_id}") for at in parents]
+        checkpoints = [step(at, children=(child(2, kid),)) for at, kid in zip(parents, kids, strict=True)]
         await asyncio.gather(*(bench.commit_until_judged(one) for one in checkpoints))
         bodies = [m.body for at in parents for m in await bench.unread(at.instance_id)]
         assert sorted(bodies) == ["2 started", "2 taken", "2 taken", "2 taken"]
@@ -196,9 +198,9 @@ class ClosingLaws(Laws):
         cancel = message("c", f"close/{at.run_id}", kind="cancel", body="{}")
         assert await bench.send(cancel) == [Accepted()]
         await bench.store.close_done([closing])
+        assert [m.key for m in await bench.unread("c")] == [cancel.key]
         await bench.outlive_lease()
         assert await bench.claim_closings("w2") == []
-        assert [m.key for m in await bench.unread("c")] == [cancel.key]
 
     async def test_many_children_are_handed_out_a_hundred_at_a_time(self, bench: Bench) -> None:
         at = await bench.start("p")

@@ -70,8 +70,8 @@ class ContinuingLaws(Laws):
 
     async def test_tags_vars_and_status_are_inherited(self, bench: Bench) -> None:
         at = await bench.start("a", "r1", tags={"n": "1"})
-        await bench.commit(step(at, status="old", vars={"x": "1"}))
-        await bench.commit(continued(await bench.claim_one("a"), "r2"))
+        await bench.commit(first := step(at, status="old", vars={"x": "1"}))
+        await bench.commit(continued(first, "r2"))
         view = await bench.view("a")
         assert (view.tags, view.vars, view.status) == ({"n": "1"}, {"x": "1"}, "old")
 
