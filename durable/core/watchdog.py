@@ -31,16 +31,27 @@ class StepTooLong(BaseException):
 
 
 class _Note:
-    """What a running step leaves behind: whose it is, when it began, what has been done about it."""
+    """What a running step leaves behind: whose it is, for how long it was seen running, what was done about it."""
 
-    __slots__ = ("began", "ended", "interrupted_at", "label", "reported", "thread_id")
+    __slots__ = (
+        "busy_seconds",
+        "ended",
+        "interrupt_at",
+        "interrupted",
+        "label",
+        "reported",
+        "seen_at",
+        "thread_id",
+    )
 
-    def __init__(self, label: str, began: float) -> None:
+    def __init__(self, label: str, began: float, interrupt_at: float) -> None:
         self.label = label
-        self.began = began
+        self.seen_at = began
+        self.busy_seconds = 0.0
+        self.interrupt_at = interrupt_at
         self.thread_id = threading.get_ident()
         self.reported = False
-        self.interrupted_at: float | None = None
+        self.interrupted = False
         self.ended = False
 
 
@@ -73,9 +84,11 @@ class Watchdog:
         """
         if self._automatic and self._closing is None:
             self._start()
-        note = self._notes[threading.get_ident()] = _Note(label, self._clock())
+        note = _Note(label, self._clock(), self.interrupt_after_seconds)
         try:
             try:
+                # Inside: a note that stayed behind would bring interrupts on its thread for ever.
+                self._notes[note.thread_id] = note
                 return function(*args, **kwargs)
             finally:
                 self._end(note)
@@ -89,11 +102,15 @@ class Watchdog:
         """Look at every running step once. What the watchdog's own thread does all the time."""
         now = self._clock()
         for note in list(self._notes.values()):
-            if now - note.began >= self.report_after_seconds and not note.reported:
+            # A process that was stopped, or a machine that was asleep, is no busy step: one look counts only so much.
+            note.busy_seconds += min(now - note.seen_at, self.interrupt_after_seconds / 2)
+            note.seen_at = now
+            if note.busy_seconds >= self.report_after_seconds and not note.reported:
                 note.reported = True
-                self._report(note, now)
-            if now - (note.interrupted_at or note.began) >= self.interrupt_after_seconds:
-                self._interrupt(note, now)
+                self._report(note)
+            if note.busy_seconds >= note.interrupt_at:
+                note.interrupt_at += self.interrupt_after_seconds
+                self._interrupt(note)
 
     def close(self) -> None:
         """Stop the watchdog's thread. The next step starts a new one."""
@@ -105,16 +122,16 @@ class Watchdog:
         with self._lock:
             note.ended = True
             self._notes.pop(note.thread_id, None)
-            if note.interrupted_at is not None:
+            if note.interrupted:
                 _send(note.thread_id, None)
 
-    def _interrupt(self, note: _Note, now: float) -> None:
+    def _interrupt(self, note: _Note) -> None:
         with self._lock:
             if not note.ended:
-                note.interrupted_at = now
+                note.interrupted = True
                 _send(note.thread_id, StepTooLong)
 
-    def _report(self, note: _Note, now: float) -> None:
+    def _report(self, note: _Note) -> None:
         frame = sys._current_frames().get(note.thread_id)
         if note.ended or frame is None:
             return
@@ -123,7 +140,7 @@ class Watchdog:
             "a step of run %s has kept its worker busy for %.1f s; a workflow must not compute for long or block: "
             "move such work into an activity\n%s",
             note.label,
-            now - note.began,
+            note.busy_seconds,
             stack,
         )
 
