@@ -18,7 +18,8 @@ Laws for every method:
   written is right or wrong because of a lease. What `extend` and `finish_activities` check is the attempt's
   token.
 - **Nothing waits on nothing.** An unfinished run has a message, a timer, an activity row, an unfinished child
-  or a pending question of somebody: what makes it ready is part of the same transaction as what it waits for.
+  or a pending question of somebody, or it waits for a signal from people, which no store can see: what makes it
+  ready is part of the same transaction as what it waits for.
 
 Readiness of a run (state ``running``): it has an unread message that its last checkpoint had not seen (also
 before ``start_at_us``), or ``wake_at_us`` has come, or it was just made and ``start_at_us`` (if any) has
@@ -237,7 +238,10 @@ class AdminStore(Protocol):
         ...
 
     async def audit(self, *, repair: bool = False) -> Answer[Finding]:
-        """Look for broken invariants over the whole store; with ``repair`` mend what can be mended."""
+        """Look for broken invariants over the whole store; with ``repair`` mend what can be mended.
+
+        A healthy store has none: a run that waits for nothing that can be seen may wait for a signal.
+        """
         ...
 
     async def hold_role(self, role: str, worker_id: str, lease_us: int) -> bool:

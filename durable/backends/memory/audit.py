@@ -1,8 +1,7 @@
 """Looks over a whole store for what must never be: the structural invariants that can be seen without reading events.
 
-A store that works finds nothing, ever, with one exception by design: a run that waits for nothing that a
-store can see may still wait for a signal from people. It is reported (I7), and `repair` makes it ready, which
-costs a replay and no more.
+A store that works finds nothing, ever. What it cannot see is whether a run without message, timer, activity and child
+waits for a signal from people, as it may, or is stranded: only the run's history tells.
 
 - I2 gap-free: a head's number is the number of events.
 - I3 one end: a finished run says when it ended, an unfinished one does not.
@@ -78,36 +77,26 @@ def _nothing_waits_on_nothing(
     tables: Tables, instance: InstanceRow, now_us: int, repair: bool
 ) -> Iterator[Finding]:
     run = instance.current
-    if run.state != "running":
-        return
-    if not _has_a_place(tables, run):
-        detail = "the run is not where claims look for it"
-    elif run.lease is None and run.ready_at_us is None and instance.unseen(run.seen):
-        detail = "a message has not been seen, but the run is not ready"
-    elif run.lease is None and not _waits(tables, instance, run):
-        detail = (
-            "no message, timer, activity, child or question; if it does not wait for a signal, it is stranded"
-        )
-    else:
+    if run.state != "running" or (detail := _stranded(tables, instance, run)) is None:
         return
     if repair:
         tables.make_ready(run, now_us)
     yield _finding("I7 nothing waits on nothing", run, detail, repaired=repair)
 
 
-def _has_a_place(tables: Tables, run: RunRow) -> bool:
+def _stranded(tables: Tables, instance: InstanceRow, run: RunRow) -> str | None:
     due_us = run.ready_at_us if run.lease is None else run.lease.until_us
-    return tables.ready["", (run.queue, run.workflow, run.version)].due_us(run.key) == due_us
-
-
-def _waits(tables: Tables, instance: InstanceRow, run: RunRow) -> bool:
-    children = (tables.run(*key) for key in tables.children.get(run.key, ()))
-    return (
-        run.ready_at_us is not None
-        or bool(instance.inbox or run.activities)
-        or any(child is not None and child.is_open for child in children)
-        or any(row.question.ref.instance_id == run.instance_id for row in tables.unanswered.values())
-    )
+    if tables.ready["", (run.queue, run.workflow, run.version)].due_us(run.key) != due_us:
+        return "the run is not where claims look for it"
+    if due_us is not None:
+        return None
+    if instance.unseen(run.seen):
+        return "a message has not been seen, but the run is neither ready nor leased"
+    if run.wake_at_us is not None:
+        return "a timer is set, but the run will not be ready when it is due"
+    if run.claims:
+        return "the run was claimed, nothing came of it, and nobody has it"
+    return None
 
 
 def _outlived(tables: Tables, repair: bool) -> Iterator[Finding]:

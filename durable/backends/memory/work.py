@@ -57,6 +57,7 @@ from durable.backends.records import (
     NewActivity,
     NewMessage,
     NotFound,
+    OutcomeWord,
     Overdue,
     Paused,
     Problem,
@@ -71,6 +72,13 @@ from durable.backends.records import (
 )
 
 CHILDREN_AT_ONCE = 100
+
+_WORDS: dict[type[Verdict], OutcomeWord] = {
+    Accepted: "delivered",
+    NotFound: "not_found",
+    Finished: "finished",
+    Full: "full",
+}
 
 
 class MemoryWorkerStore:
@@ -300,11 +308,9 @@ class MemoryWorkerStore:
         self._write_outbox(run, checkpoint, now_us)
         for reply in checkpoint.replies:
             self._reply_to_update(reply)
-        for effect in sorted((*checkpoint.sends, *checkpoint.children), key=lambda one: one.number):
-            if isinstance(effect, Send):
-                self._send(run, effect, now_us)
-            else:
-                self._start(run, effect, now_us)
+        effects: list[Send | StartChild] = [*checkpoint.sends, *checkpoint.children]
+        for effect in sorted(effects, key=lambda one: one.number):
+            self._act_on_another(run, effect, now_us)
         if checkpoint.close is not None:
             self._end(run, checkpoint, now_us)
             return
@@ -350,22 +356,15 @@ class MemoryWorkerStore:
             instance.update_replies.setdefault(reply.id, reply.body)
             self._tables.bell.ring("reply")
 
-    def _send(self, run: RunRow, send: Send, now_us: int) -> None:
-        match self._tables.deliver(send.message, now_us):
-            case Accepted():
-                self._come_back(run, send.number, "delivered", now_us)
-            case NotFound():
-                self._come_back(run, send.number, "not_found", now_us)
-            case Finished():
-                self._come_back(run, send.number, "finished", now_us)
-            case Full():
-                self._come_back(run, send.number, "full", now_us)
+    def _act_on_another(self, run: RunRow, effect: Send | StartChild, now_us: int) -> None:
+        if isinstance(effect, Send):
+            word = _WORDS[type(self._tables.deliver(effect.message, now_us))]
+        else:
+            started = isinstance(create_one(self._tables, effect.instance, now_us), Created)
+            word = "started" if started else "taken"
+        self._come_back(run, effect.number, word, now_us)
 
-    def _start(self, run: RunRow, child: StartChild, now_us: int) -> None:
-        created = isinstance(create_one(self._tables, child.instance, now_us), Created)
-        self._come_back(run, child.number, "started" if created else "taken", now_us)
-
-    def _come_back(self, run: RunRow, number: int, word: str, now_us: int) -> None:
+    def _come_back(self, run: RunRow, number: int, word: OutcomeWord, now_us: int) -> None:
         message = NewMessage(
             instance_id=run.instance_id,
             run_id=run.run_id,
