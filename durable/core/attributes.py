@@ -11,6 +11,7 @@ Payloads are another matter: they have annotations, and no tags.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -31,7 +32,7 @@ def to_portable(value: Any, levels: int = _MAX_NESTING) -> Any:
     kind = type(value)
     if kind is str:
         return _without_surrogates(value)
-    if value is None or kind is bool or kind is float:
+    if value is None or kind is bool or (kind is float and math.isfinite(value)):
         return value
     if kind is int and -_INT_BOUND < value < _INT_BOUND:
         return value
@@ -84,11 +85,11 @@ def _tagged(value: Any) -> dict[str, Any]:
     return {_TAG: tag, "value": write(value)}
 
 
-def _aware_or_not(value: datetime | time) -> str:
+def _clock_time(value: datetime | time) -> list[Any]:
     # Only a fixed offset survives `isoformat`; a time of day in a zone with a changing one would lose it.
     if value.tzinfo is not None and value.utcoffset() is None:
         raise NotPortable
-    return value.isoformat()
+    return [value.isoformat(), value.fold]
 
 
 def _read_timedelta(parts: Any) -> timedelta:
@@ -97,22 +98,24 @@ def _read_timedelta(parts: Any) -> timedelta:
 
 
 _WRITERS: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    float: ("float", repr),  # NaN and the infinities: the others have been taken care of
     bytes: ("bytes", lambda value: base64.b64encode(value).decode()),
     Decimal: ("decimal", str),
     UUID: ("uuid", str),
-    datetime: ("datetime", _aware_or_not),
+    datetime: ("datetime", _clock_time),
     date: ("date", date.isoformat),
-    time: ("time", _aware_or_not),
+    time: ("time", _clock_time),
     timedelta: ("timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
 }
 _READERS: dict[str, Callable[[Any], Any]] = {
     "tuple": lambda items: tuple(from_portable(item) for item in items),
     "dict": lambda items: {key: from_portable(item) for key, item in items.items()},
+    "float": float,
     "bytes": lambda text: base64.b64decode(text, validate=True),
     "decimal": Decimal,
     "uuid": UUID,
-    "datetime": datetime.fromisoformat,
+    "datetime": lambda parts: datetime.fromisoformat(parts[0]).replace(fold=parts[1]),
     "date": date.fromisoformat,
-    "time": time.fromisoformat,
+    "time": lambda parts: time.fromisoformat(parts[0]).replace(fold=parts[1]),
     "timedelta": _read_timedelta,
 }

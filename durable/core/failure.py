@@ -72,7 +72,7 @@ class Failure:
     ``retry_after_seconds`` is what `RetryAfter` asked for.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="constants", strict=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
 
     type: str
     message: str = ""
@@ -88,7 +88,7 @@ class Failure:
     retry_after_seconds: float | None = None
 
     def to_text(self) -> str:
-        """The record as JSON. Never raises for what `failure_of` or `from_text` gave."""
+        """The record as JSON (the strict one, without NaN). Never raises for what `failure_of` or `from_text` gave."""
         return _STORED.dump_json(self, exclude_defaults=True, warnings=False).decode()
 
     @staticmethod
@@ -146,6 +146,7 @@ def _loaded(kind: type[BaseException], seen: set[type]) -> Iterator[type[BaseExc
 
 def failure_of(error: BaseException) -> Failure:
     """The record of an exception, with its causes and, for a group, its parts. Never raises."""
+    # `isinstance` asks the instance for its `__class__`, which may be code of the user's; `type` does not.
     budget = _Budget()
     budget.admits(error)
     return _record(error, budget, MAX_CAUSES)
@@ -174,7 +175,7 @@ class _Budget:
         """The value as portable data. Raises `NotPortable` if it cannot be, or takes too much room."""
         try:
             data = to_portable(value)
-            size = len(to_json(data, inf_nan_mode="constants"))
+            size = len(to_json(data))
         except Exception as error:
             raise NotPortable from error
         if size > min(MAX_TEXT, self._bytes):
@@ -211,14 +212,14 @@ def _own_record(error: BaseException, budget: _Budget, causes_left: int) -> Fail
         bases=_bases(type(error)),
         parts=parts,
         omitted=omitted,
-        non_retryable=isinstance(error, NonRetryable),
+        non_retryable=issubclass(type(error), NonRetryable),
         retry_after_seconds=_retry_after(error),
     )
 
 
 def _is_remote(error: BaseException) -> bool:
     kind = type(error)
-    return isinstance(error, RemoteError) and type_name(kind) == type_name(RemoteError)
+    return issubclass(type(error), RemoteError) and type_name(kind) == type_name(RemoteError)
 
 
 def _remote_record(error: BaseException, budget: _Budget) -> Failure:
@@ -295,7 +296,7 @@ def _cause(error: BaseException, budget: _Budget, causes_left: int) -> Failure |
 
 
 def _parts(error: BaseException, budget: _Budget, causes_left: int) -> tuple[tuple[Failure, ...], int]:
-    if not isinstance(error, BaseExceptionGroup):
+    if not issubclass(type(error), BaseExceptionGroup):
         return (), 0
     inner = _RAW_GROUP.exceptions.__get__(error)
     kept = [each for each in inner[:_MAX_PARTS] if causes_left > 0 and budget.admits(each)]
@@ -303,7 +304,7 @@ def _parts(error: BaseException, budget: _Budget, causes_left: int) -> tuple[tup
 
 
 def _retry_after(error: BaseException) -> float | None:
-    delay = _attributes(error).get("delay_seconds") if isinstance(error, RetryAfter) else None
+    delay = _attributes(error).get("delay_seconds") if issubclass(type(error), RetryAfter) else None
     if not isinstance(delay, int | float) or not math.isfinite(delay):
         return None
     return max(float(delay), 0.0)
@@ -431,7 +432,9 @@ def _restore(error: Exception, name: str, value: Any) -> None:
 def _remote(failure: Failure) -> RemoteError:
     names = (failure.type, *failure.bases)
     found = (_BUILT_IN[name] for name in names if name in _BUILT_IN)
-    base = next((each for each in found if issubclass(each, Exception) and each not in _NEVER_A_BASE), None)
+    base: Any = next(
+        (each for each in found if issubclass(each, Exception) and each not in _NEVER_A_BASE), None
+    )
     error = remote_error_class(base)(failure.message, type=failure.type, traceback=failure.traceback)
     _attributes(error)[_ORIGINAL] = failure
     return error
