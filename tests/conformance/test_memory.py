@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from durable.backends.contract import Backend
 from durable.backends.memory import open_store
-from durable.testing.conformance import ManualClock, StoreLaws, StoreUnderTest
+from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
 
 
 class Memory(StoreUnderTest):
@@ -20,4 +22,11 @@ class Memory(StoreUnderTest):
 class TestMemory(StoreLaws):
     @pytest.fixture
     def under_test(self) -> Memory:
+        return Memory()
+
+
+class TestMemoryAgainstItself(RandomOperations):
+    """It answers twice alike, and its audit stays empty."""
+
+    def make(self, folder: Path) -> Memory:
         return Memory()

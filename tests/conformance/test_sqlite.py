@@ -8,7 +8,7 @@ import pytest
 
 from durable.backends.contract import Backend
 from durable.backends.sqlite import open_store
-from durable.testing.conformance import ManualClock, StoreLaws, StoreUnderTest
+from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
 
 
 class Sqlite(StoreUnderTest):
@@ -26,3 +26,8 @@ class TestSqlite(StoreLaws):
     @pytest.fixture
     def under_test(self, tmp_path: Path) -> Sqlite:
         return Sqlite(tmp_path)
+
+
+class TestSqliteAgainstMemory(RandomOperations):
+    def make(self, folder: Path) -> Sqlite:
+        return Sqlite(folder)

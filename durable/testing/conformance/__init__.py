@@ -24,16 +24,18 @@ _LAWS = (
     "outbox",
     "pausing_and_ending",
     "questions",
+    "random_operations",
     "repeating",
     "stalling",
     "upkeep_and_audit",
 )
 # Before they are imported: so that a broken law shows the two sides of its assertion.
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("bench", "laws", *_LAWS)))
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("bench", "laws", "lockstep", *_LAWS)))
 
 from durable.testing.conformance.clock import ManualClock  # noqa: E402
 from durable.testing.conformance.harness import StoreUnderTest  # noqa: E402
 from durable.testing.conformance.lost_replies import LosesReplies, Repeats  # noqa: E402
+from durable.testing.conformance.random_operations import RandomOperations  # noqa: E402
 from durable.testing.conformance.store_laws import StoreLaws  # noqa: E402
 
-__all__ = ["LosesReplies", "ManualClock", "Repeats", "StoreLaws", "StoreUnderTest"]
+__all__ = ["LosesReplies", "ManualClock", "RandomOperations", "Repeats", "StoreLaws", "StoreUnderTest"]

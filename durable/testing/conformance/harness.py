@@ -16,7 +16,8 @@ A third party's store opts in with a file like this:
             return MyStore(tmp_path / "x")
 
     class TestMyStoreAgainstMemory(RandomOperations):
-        under_test = MyStore        # called with a fresh folder for every example
+        def make(self, folder: Path) -> MyStore:
+            return MyStore(folder / "x")
 """
 
 from __future__ import annotations
