@@ -50,15 +50,12 @@ class MemoryStore(MemoryWorkerStore, MemoryClientStore, MemoryAdminStore):
         MemoryClientStore.__init__(self, tables)
         MemoryAdminStore.__init__(self, tables)
         self.bell, self.url = tables.bell, tables.url
-        self._closed = False
         tables.users += 1
 
     async def close(self) -> None:
         """Let go. The data goes with the last user; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        tables, self._tables = self._tables, _closed_tables(self.url)
+        # From here on this handle has tables without users: every call says so, and another close is nobody else's.
+        tables, self._tables = self._tables, Tables(self.url, _wall_clock)
         tables.users -= 1
         shared = _named.get(asyncio.get_running_loop(), {})
         if tables.users == 0 and shared.get(self.url) is tables:
@@ -100,10 +97,6 @@ def _refuse(settings: dict[str, Any]) -> None:
         if name in _MEANINGLESS:
             raise ValueError(f"the memory store has no option {name!r}: {_MEANINGLESS[name]}")
         raise ValueError(f"the memory store does not know the option {name!r}; it has 'clock'")
-
-
-def _closed_tables(url: str) -> Tables:
-    return Tables(url, _wall_clock)  # without users, and so every call on it says that it is closed
 
 
 def _wall_clock() -> int:

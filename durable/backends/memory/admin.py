@@ -59,9 +59,9 @@ class MemoryAdminStore:
         now_us = self._tables.now()
         runs = [instance.current for instance in self._tables.instances.values()]
         return Stats(
-            instances=Counter(run.state for run in runs),
-            activity_tasks=Counter(row.new.queue for run in runs for row in run.activities.values()),
-            workflow_tasks=Counter(run.queue for run in runs if _is_ready(run, now_us)),
+            instances=dict(Counter(run.state for run in runs)),
+            activity_tasks=dict(Counter(row.new.queue for run in runs for row in run.activities.values())),
+            workflow_tasks=dict(Counter(run.queue for run in runs if _is_ready(run, now_us))),
             outbox=sum(len(backlog.events) for backlog in self._tables.outbox.values()),
         )
 
