@@ -1,6 +1,6 @@
 """Durable workflows for asyncio: plain ``async def`` functions that survive crashes and deployments."""
 
-from durable.client import Client, connect
+from durable.client import Client, Description, HistoryEvent, Instance, Page, connect
 from durable.core.payload import Codec
 from durable.core.retry import Retry
 from durable.errors import (
@@ -24,7 +24,6 @@ from durable.errors import (
     WorkflowFailed,
     WorkflowTerminated,
 )
-from durable.instance import Description, HistoryEvent, Instance, Page
 from durable.primitives.activity import Activity, activity
 from durable.primitives.attempt import ActivityInfo, activity_info, complete_later, heartbeat
 from durable.primitives.child import ChildInstance, get_instance

@@ -134,7 +134,7 @@ class Publish:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def decision_of(command: Command, time_us: int) -> events.Decision:  # noqa: PLR0911 - one arm per command
+def decision_of(command: Command, time_us: int) -> events.Decision:
     """The event that remembers a command."""
     match command:
         case ScheduleActivity(number=n, name=name, args=args, queue=queue):

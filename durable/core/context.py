@@ -118,7 +118,12 @@ class RunContext:
     """The run as its primitives use it (the host of its loop)."""
 
     def __init__(
-        self, identity: RunIdentity, definition: WorkflowDefinition, converter: Converter, queue: str, start_us: int
+        self,
+        identity: RunIdentity,
+        definition: WorkflowDefinition,
+        converter: Converter,
+        queue: str,
+        start_us: int,
     ) -> None:
         self.identity = identity
         self.definition = definition

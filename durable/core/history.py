@@ -72,4 +72,6 @@ def check(history: Sequence[Event]) -> None:
         if isinstance(event, RunStarted):
             raise ValueError(f"event {number} starts the run a second time")
         if isinstance(event, ENDINGS) and number != len(history):
-            raise ValueError(f"event {number} ({event.kind}) ends the run, but {len(history) - number} more follow")
+            raise ValueError(
+                f"event {number} ({event.kind}) ends the run, but {len(history) - number} more follow"
+            )

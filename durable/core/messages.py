@@ -61,7 +61,7 @@ def reason_of(failure: str | None) -> str | None:
     return None if reason is None else str(reason)
 
 
-def input_of(kind: str, body: str, key: str, time_us: int) -> Input:  # noqa: PLR0911 - one arm per kind
+def input_of(kind: str, body: str, key: str, time_us: int) -> Input:
     """The input that a message is.
 
     Raises `NewerFormat` for a kind or format of a later release, ``ValueError`` for a body that is none.
@@ -90,7 +90,9 @@ def input_of(kind: str, body: str, key: str, time_us: int) -> Input:  # noqa: PL
             case _:
                 raise NewerFormat(f"a message of the unknown kind {kind!r}")
     except TypeError as error:
-        raise NewerFormat(f"a message {kind!r} with fields that this release does not know: {error}") from None
+        raise NewerFormat(
+            f"a message {kind!r} with fields that this release does not know: {error}"
+        ) from None
 
 
 def _outcome(body: str, time_us: int) -> Input:

@@ -99,7 +99,9 @@ class Run:
         self.context.replaying = True
         try:
             for number, event, decisions in turns(history):
-                self.context.recorded = deque(d for d in decisions if isinstance(d, events.SideEffectRecorded))
+                self.context.recorded = deque(
+                    d for d in decisions if isinstance(d, events.SideEffectRecorded)
+                )
                 asked = self._replayed(number, event, decisions)
                 self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
                 self.number = number + len(decisions)
@@ -203,7 +205,7 @@ class Run:
             case _:
                 return True
 
-    def _effect_of(self, event: Input) -> Callable[[], None]:  # noqa: PLR0911, PLR0912 - one arm per input
+    def _effect_of(self, event: Input) -> Callable[[], None]:
         """What an input does, prepared outside of the step: payloads are decoded here, once."""
         context = self.context
         match event:
@@ -269,7 +271,9 @@ class Run:
         return lambda: _set_exception(pending.future, error)
 
     def _refuse_child(self, number: int) -> Callable[[], None]:
-        error = InstanceAlreadyExists("the child's id is taken by an unfinished instance: give the child another id")
+        error = InstanceAlreadyExists(
+            "the child's id is taken by an unfinished instance: give the child another id"
+        )
         started = self._reject(-number, error)
         closed = self._reject(number, error)
 
@@ -320,7 +324,9 @@ class Run:
     def _completed(self, value: Any) -> EndOfRun:
         what = f"result of workflow {self.definition.name!r}"
         try:
-            return commands.CompleteRun(result=self._converter.encode(value, self.definition.signature.result, what))
+            return commands.CompleteRun(
+                result=self._converter.encode(value, self.definition.signature.result, what)
+            )
         except PayloadError as error:
             return commands.FailRun(failure=failure_of(error).to_text())
 
@@ -333,7 +339,9 @@ class Run:
     def _continued(self, call: ContinueAsNew) -> EndOfRun:
         what = f"workflow {self.definition.name!r}"
         try:
-            args = self._converter.encode_args(self.definition.signature, call.call_args, call.call_kwargs, what)
+            args = self._converter.encode_args(
+                self.definition.signature, call.call_args, call.call_kwargs, what
+            )
         except (PayloadError, TypeError) as error:
             return commands.FailRun(failure=failure_of(error).to_text())
         run_id = derived_run_id(self.identity.run_id, 0)
@@ -351,15 +359,17 @@ class Run:
             if theirs is None or ours is None or shape(theirs) != shape(ours):
                 raise self._divergence(number + 1 + offset, theirs, ours)
 
-    def _divergence(self, number: int, expected: Decision | None, actual: Decision | None) -> NonDeterminismError:
+    def _divergence(
+        self, number: int, expected: Decision | None, actual: Decision | None
+    ) -> NonDeterminismError:
         expected_words = "nothing more in this step" if expected is None else describe(expected)
         actual_words = "nothing more" if actual is None else describe(actual)
         site = self._site(actual)
         place = f" at {site.file}:{site.line} (task {site.task})" if site.line else ""
         return NonDeterminismError(
             f"instance {self.identity.instance_id!r} does not follow its history: event {number} is {expected_words}, "
-            f"but workflow {self.definition.name!r} asked for {actual_words}{place}. Run it with the code that began it, "
-            "or guard the change with durable.patched() or a new version",
+            f"but workflow {self.definition.name!r} asked for {actual_words}{place}. Run it with the code that "
+            "began it, or guard the change with durable.patched() or a new version",
             expected=expected_words,
             actual=actual_words,
             file=site.file,
@@ -404,7 +414,9 @@ def load(
             raise
         else:
             return run
-    raise NonDeterminismError(f"instance {identity.instance_id!r} diverged once and then did not: its code is not deterministic")
+    raise NonDeterminismError(
+        f"instance {identity.instance_id!r} diverged once and then did not: its code is not deterministic"
+    )
 
 
 def _first(history: Sequence[Event]) -> RunStarted:
@@ -444,5 +456,3 @@ def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
 
 def _ignore(_: object) -> None:
     pass
-
-

@@ -64,14 +64,18 @@ class Activity(Generic[P, R_co]):
     def __get__(self, instance: None, owner: type[Any]) -> Activity[P, R_co]: ...
 
     @overload
-    def __get__(self: Activity[Concatenate[Any, Q], R_co], instance: object, owner: type[Any]) -> Activity[Q, R_co]: ...
+    def __get__(
+        self: Activity[Concatenate[Any, Q], R_co], instance: object, owner: type[Any]
+    ) -> Activity[Q, R_co]: ...
 
     def __get__(self, instance: object | None, owner: type[Any]) -> Activity[Any, R_co]:
         """``shop.charge`` is the activity of that very ``shop``."""
         if instance is None:
             return self
         bound = self.definition.fn.__get__(instance, owner)
-        return Activity(replace(self.definition, fn=bound, signature=CallSignature(bound, name=self.definition.name)))
+        return Activity(
+            replace(self.definition, fn=bound, signature=CallSignature(bound, name=self.definition.name))
+        )
 
     def options(self, **keywords: Unpack[ActivityKeywords]) -> Activity[P, R_co]:
         """A copy with other options: ``await charge.options(queue="eu", timeout=5)(order)``."""
@@ -155,7 +159,9 @@ def _define(fn: Callable[..., Any], keywords: ActivityKeywords) -> Activity[Any,
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise TypeError(f"activity {fn.__name__!r} is a generator: return a value instead of yielding")
     name = keywords.get("name", fn.__name__)
-    plain = ActivityDefinition(name=name, fn=fn, signature=CallSignature(fn, name=name), options=ActivityOptions())
+    plain = ActivityDefinition(
+        name=name, fn=fn, signature=CallSignature(fn, name=name), options=ActivityOptions()
+    )
     return Activity(_with(plain, keywords))
 
 
@@ -171,7 +177,9 @@ def _with(definition: ActivityDefinition, keywords: ActivityKeywords) -> Activit
     if executor not in (None, "process"):
         raise ValueError(f"executor must be None or 'process', not {executor!r}")
     if executor == "process" and inspect.iscoroutinefunction(definition.fn):
-        raise ValueError(f"activity {definition.name!r} is async: executor='process' is for plain def functions")
+        raise ValueError(
+            f"activity {definition.name!r} is async: executor='process' is for plain def functions"
+        )
     return replace(
         definition,
         name=keywords.get("name", definition.name),

@@ -37,7 +37,9 @@ class InstanceHandle:
         """Send a signal. Raises `InstanceNotFound`, `InstanceFinished`, `PayloadError`."""
         name, payload = signal_payload(self._run.converter, signal, value)
         number = self._run.number()
-        command = SendSignal(number=number, instance_id=self.id, name=name, payload=payload, run_id=self._run_id)
+        command = SendSignal(
+            number=number, instance_id=self.id, name=name, payload=payload, run_id=self._run_id
+        )
         await _delivery(self._run, number, command)
 
     async def cancel(self, reason: str | None = None) -> None:

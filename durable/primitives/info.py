@@ -70,7 +70,8 @@ def info() -> WorkflowInfo:
         started_at=time_of(run.started_us),
         history_length=run.history_length,
         is_replaying=run.replaying,
-        continue_as_new_suggested=run.history_length >= SUGGEST_AT_EVENTS or run.history_bytes >= SUGGEST_AT_BYTES,
+        continue_as_new_suggested=run.history_length >= SUGGEST_AT_EVENTS
+        or run.history_bytes >= SUGGEST_AT_BYTES,
         headers=dict(run.headers),
     )
 

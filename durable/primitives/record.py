@@ -33,7 +33,9 @@ def set_status(value: str | Enum) -> None:
     run.set_status(str(value))
 
 
-def publish(topic: str, payload: Any, key: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+def publish(
+    topic: str, payload: Any, key: str | None = None, headers: Mapping[str, str] | None = None
+) -> None:
     """Write an event to the outbox, in the same transaction as this step of the run.
 
     ``payload`` is encoded as by `set_var`. Raises `PayloadError`.

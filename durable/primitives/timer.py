@@ -12,7 +12,11 @@ from durable.core.retry import seconds as to_seconds
 async def sleep(seconds: float | timedelta, name: str | None = None) -> None:
     """Wait for a time (seconds or ``timedelta``). ``name`` is shown in the history."""
     run = current_run("durable.sleep()")
-    delay = seconds.total_seconds() if isinstance(seconds, timedelta) else to_seconds(max(seconds, 0.0), "seconds")
+    delay = (
+        seconds.total_seconds()
+        if isinstance(seconds, timedelta)
+        else to_seconds(max(seconds, 0.0), "seconds")
+    )
     assert delay is not None
     await _sleep_to(run, run.loop.time() + delay, name)
 

@@ -21,7 +21,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class WorkflowKeywords(TypedDict, total=False):
-    """The keywords of ``@durable.workflow``. ``timeout`` (seconds or ``timedelta``) covers the instance with all its runs."""
+    """The keywords of ``@durable.workflow``. ``timeout`` (seconds or ``timedelta``) covers all runs of an instance."""
 
     name: str
     version: str
@@ -106,7 +106,9 @@ def _define(fn: Callable[..., Any], keywords: WorkflowKeywords) -> Workflow[Any,
     if not inspect.iscoroutinefunction(fn):
         raise TypeError(f"@durable.workflow takes an async def function, not {fn!r}")
     name = keywords.get("name", fn.__name__)
-    return Workflow(_with(WorkflowDefinition(name=name, fn=fn, signature=CallSignature(fn, name=name)), keywords))
+    return Workflow(
+        _with(WorkflowDefinition(name=name, fn=fn, signature=CallSignature(fn, name=name)), keywords)
+    )
 
 
 def _with(definition: WorkflowDefinition, keywords: Mapping[str, Any]) -> WorkflowDefinition:

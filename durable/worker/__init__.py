@@ -1,1 +1,1 @@
-
+"""The worker: claims, runs, checkpoints, activities, leases, upkeep."""

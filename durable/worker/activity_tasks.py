@@ -1,6 +1,7 @@
-"""Activity tasks: run attempts, watch their time limits, tell the store (or the run, if it is warm here) how they ended.
+"""Activity tasks: run attempts, and tell how they ended: the run, if it is warm here, else the store.
 
-Each attempt is a task of the worker's loop; plain functions run in a thread, those with ``executor="process"`` in a process.
+Each attempt is a task of the worker's loop; plain functions run in a thread, those with ``executor="process"`` in a
+process.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class ActivityTasks:
         self._running[task.ref] = attempt
         self._idle.clear()
         self._parts.leases.keep_activity(task.ref, task.token)
-        attempt.task = asyncio.get_running_loop().create_task(self._attempt(attempt, definition), name=attempt.label)
+        attempt.task = asyncio.get_running_loop().create_task(
+            self._attempt(attempt, definition), name=attempt.label
+        )
 
     def cancel(self, ref: ActivityRef) -> None:
         """Nobody wants this attempt's result any more."""
@@ -134,7 +137,9 @@ class ActivityTasks:
         if lost is not None:
             return self._failed(attempt, lost, final=True)
         if definition is None:
-            return self._failed(attempt, WorkerLost(f"no worker has activity {attempt.item.name!r}"), final=True)
+            return self._failed(
+                attempt, WorkerLost(f"no worker has activity {attempt.item.name!r}"), final=True
+            )
         try:
             args, kwargs = self._parts.converter.decode_args(
                 attempt.item.payload, definition.signature, f"activity {definition.name!r}"
@@ -146,9 +151,7 @@ class ActivityTasks:
         except asyncio.CancelledError as error:
             return self._cancelled(attempt, error)
         except BaseException as error:
-            if attempt.timed_out is not None:
-                error = attempt.timed_out
-            return None if attempt.unwanted else self._failed(attempt, error)
+            return None if attempt.unwanted else self._failed(attempt, attempt.timed_out or error)
         if attempt.parked is not None:
             return ActivityParked(
                 ref=attempt.ref,
@@ -164,9 +167,13 @@ class ActivityTasks:
             kind = "queue" if task.deliveries <= 1 and task.attempt == 1 else "timeout"
             return ActivityTimeout(f"activity {attempt.label}: nobody {_DID[kind]} it in time", kind)
         if options.at_most_once and task.deliveries > 1:
-            return WorkerLost(f"activity {attempt.label}: its worker was lost, and at_most_once forbids another start")
+            return WorkerLost(
+                f"activity {attempt.label}: its worker was lost, and at_most_once forbids another start"
+            )
         if task.deliveries > MAX_DELIVERIES:
-            return WorkerLost(f"activity {attempt.label} has killed {MAX_DELIVERIES} workers, or outlived their leases")
+            return WorkerLost(
+                f"activity {attempt.label} has killed {MAX_DELIVERIES} workers, or outlived their leases"
+            )
         return None
 
     async def _called(
@@ -193,7 +200,9 @@ class ActivityTasks:
 
     # --- how it ended ---------------------------------------------------------------------------------------------
 
-    def _completed(self, attempt: RunningAttempt, definition: ActivityDefinition, value: Any) -> ActivityOutcome:
+    def _completed(
+        self, attempt: RunningAttempt, definition: ActivityDefinition, value: Any
+    ) -> ActivityOutcome:
         what = f"result of activity {definition.name!r}"
         try:
             result = self._parts.converter.encode(value, definition.signature.result, what)
@@ -215,13 +224,20 @@ class ActivityTasks:
             raise Interrupted
         return self._failed(attempt, error)
 
-    def _failed(self, attempt: RunningAttempt, error: BaseException, *, final: bool = False) -> ActivityOutcome:
+    def _failed(
+        self, attempt: RunningAttempt, error: BaseException, *, final: bool = False
+    ) -> ActivityOutcome:
         failure = failure_of(error)
         delay = None if final else self._retry_delay(attempt, error, failure)
         if delay is not None:
-            _log.info("activity %s failed and is retried in %.1f s: %s", attempt.label, delay, failure.message)
+            _log.info(
+                "activity %s failed and is retried in %.1f s: %s", attempt.label, delay, failure.message
+            )
             return ActivityRetry(
-                ref=attempt.ref, token=attempt.item.token, delay_us=round(delay * 1e6), failure=failure.to_text()
+                ref=attempt.ref,
+                token=attempt.item.token,
+                delay_us=round(delay * 1e6),
+                failure=failure.to_text(),
             )
         if isinstance(error, ActivityTimeout) and attempt.item.expired and attempt.item.failure:
             failure = Failure.from_text(attempt.item.failure)
@@ -240,7 +256,9 @@ class ActivityTasks:
 
     def _interrupted(self, attempt: RunningAttempt) -> None:
         if attempt.options.at_most_once:
-            lost = WorkerLost(f"activity {attempt.label}: its worker was closed, and at_most_once forbids another start")
+            lost = WorkerLost(
+                f"activity {attempt.label}: its worker was closed, and at_most_once forbids another start"
+            )
             self._parts.finish(self._failed(attempt, lost, final=True))
         else:
             self._parts.release_activity(attempt.item)
@@ -275,4 +293,3 @@ def _without_stop_iteration(fn: Any, args: Sequence[Any], kwargs: dict[str, Any]
         return fn(*args, **kwargs)
     except StopIteration as error:
         raise RuntimeError(f"the activity raised {error!r}") from error
-

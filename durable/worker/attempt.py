@@ -1,4 +1,4 @@
-"""One running attempt: its time limits, its heartbeats, its cancellation; what `durable.heartbeat()` and others reach."""
+"""One running attempt: its time limits, heartbeats, cancellation; what `durable.heartbeat()` and others reach."""
 
 from __future__ import annotations
 

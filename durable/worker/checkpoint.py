@@ -22,6 +22,7 @@ from durable.backends.records import (
     Send,
     WorkflowTask,
 )
+from durable.client.endings import close_of
 from durable.core import commands, messages
 from durable.core.commands import EndOfRun
 from durable.core.events import RunStarted, encode_event
@@ -178,7 +179,9 @@ def _outbox(run_id: str, event: commands.Publish) -> OutboxEvent:
     )
 
 
-def _end(task: WorkflowTask, end: EndOfRun | None, outcome: Outcome) -> tuple[Close | None, NewInstance | None]:
+def _end(
+    task: WorkflowTask, end: EndOfRun | None, outcome: Outcome
+) -> tuple[Close | None, NewInstance | None]:
     match end:
         case None:
             return None, None
@@ -192,16 +195,6 @@ def _end(task: WorkflowTask, end: EndOfRun | None, outcome: Outcome) -> tuple[Cl
             return Close(state="continued_as_new"), _next_run(task, end, outcome)
         case _:
             assert_never(end)
-
-
-def close_of(
-    parent: Parent | None, state: records.State, *, result: str | None = None, failure: str | None = None
-) -> Close:
-    """How a run ends, with the message that its parent (if any) gets."""
-    body = None
-    if parent is not None:
-        body = messages.child_closed_body(parent.number, state, result, failure)
-    return Close(state=state, result=result, failure=failure, parent_body=body)
 
 
 def _next_run(task: WorkflowTask, end: commands.ContinueRun, outcome: Outcome) -> NewInstance:

@@ -114,7 +114,7 @@ class Claims:
                 self._parts.spawn(self._upkeep.close_children(item))
 
     async def _kept(self, claim: Coroutine[Any, Any, Answer[T]]) -> Answer[T]:
-        """The answer of a claim; one that comes after this loop was told to stop is given back, not left to its lease."""
+        """The answer of a claim; one that comes after this loop was told to stop is given back at once."""
         asked = asyncio.ensure_future(claim)
         try:
             return await asyncio.shield(asked)

@@ -1,7 +1,7 @@
 """Leases: what this worker works on is renewed together, in one call, three times in each lease's life.
 
-A lease only keeps others from doing the same work; that it was lost is no danger, but a reason to stop. Heartbeat details
-travel with the renewals.
+A lease only keeps others from doing the same work; that it was lost is no danger, but a reason to stop. Heartbeat
+details travel with the renewals.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Leases:
     async def _renew(self, beats_only: bool) -> None:
         leases = [*self._activities.values()] if beats_only else self.held()
         if beats_only:
-            leases = [lease for lease in leases if isinstance(lease, ActivityLease) and lease.details is not None]
+            leases = [
+                lease for lease in leases if isinstance(lease, ActivityLease) and lease.details is not None
+            ]
         for start in range(0, len(leases), MAX_ITEMS):
             some = leases[start : start + MAX_ITEMS]
             answer = await self._parts.store.extend(some)
@@ -101,4 +103,6 @@ class Leases:
         if not isinstance(verdict, Extended):
             self._parts.activities.cancel(lease.ref)
         elif current is lease:
-            self._activities[lease.ref] = ActivityLease(ref=lease.ref, token=lease.token, lease_us=lease.lease_us)
+            self._activities[lease.ref] = ActivityLease(
+                ref=lease.ref, token=lease.token, lease_us=lease.lease_us
+            )

@@ -1,4 +1,4 @@
-"""What the parts of a worker share: the store, what is registered, the clock, the ways to write. No logic of its own."""
+"""What the parts of a worker share: the store, what is registered, the clock, the ways to write."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ class Parts:
         self.draining = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._definitions = tuple(
-            Definition(workflow=d.name, version=d.version, build=self.build_of(d)) for d in registry.workflows.values()
+            Definition(workflow=d.name, version=d.version, build=self.build_of(d))
+            for d in registry.workflows.values()
         )
 
     # --- who we are -----------------------------------------------------------------------------------------------

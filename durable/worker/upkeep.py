@@ -7,12 +7,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from durable.backends.records import ChildRef, Closing, End, InstanceRef, NewMessage, Overdue
+from durable.client.endings import termination, time_out
 from durable.core import messages
-from durable.core.events import RunTerminated, RunTimedOut, encode_event
-from durable.core.failure import failure_of
-from durable.core.ids import new_token
 from durable.errors import BackendError
-from durable.worker.checkpoint import close_of
 
 if TYPE_CHECKING:
     from durable.worker.parts import Parts
@@ -30,17 +27,8 @@ class Upkeep:
 
     def end_overdue(self, item: Overdue) -> None:
         """An instance's time is over: it fails with ``TimeoutError``, whoever has its code."""
-        now_us = self._parts.clock.now_us()
-        failure = failure_of(TimeoutError(f"instance {item.instance_id!r} did not end within its timeout")).to_text()
-        self._parts.change(
-            End(
-                ref=InstanceRef(instance_id=item.instance_id, run_id=item.run_id),
-                event=encode_event(RunTimedOut(time_us=now_us)),
-                token=new_token(),
-                close=close_of(item.parent, "failed", failure=failure),
-                reason="timeout",
-            )
-        )
+        ref = InstanceRef(instance_id=item.instance_id, run_id=item.run_id)
+        self._parts.change(time_out(ref, item.parent, self._parts.clock.now_us()))
 
     async def close_children(self, item: Closing) -> None:
         """An ended run's children get what their policy says."""
@@ -57,14 +45,8 @@ class Upkeep:
             _log.warning("the children of instance %r are closed later: %s", item.instance_id, error)
 
     def _end_of(self, item: Closing, child: ChildRef) -> End:
-        reason = f"its parent {item.instance_id!r} ended"
-        return End(
-            ref=InstanceRef(instance_id=child.instance_id, run_id=child.run_id),
-            event=encode_event(RunTerminated(time_us=self._parts.clock.now_us(), reason=reason)),
-            token=new_token(),
-            close=close_of(None, "terminated", failure=messages.reason_failure(reason)),
-            reason=reason,
-        )
+        ref = InstanceRef(instance_id=child.instance_id, run_id=child.run_id)
+        return termination(ref, None, f"its parent {item.instance_id!r} ended", self._parts.clock.now_us())
 
     async def try_stalled(self) -> None:
         """Until cancelled: at the start those that stalled under other code, then those whose delay has passed."""

@@ -105,7 +105,9 @@ class Worker:
 
     async def _start(self) -> None:
         if self._parts is not None:
-            raise RuntimeError(f"{self!r} runs already: use either `async with worker` or `await worker.run()`, once")
+            raise RuntimeError(
+                f"{self!r} runs already: use either `async with worker` or `await worker.run()`, once"
+            )
         guards.install()
         client = self._client
         self._parts = parts = Parts(
@@ -123,7 +125,7 @@ class Worker:
         parts.workflow_tasks = WorkflowTasks(parts, self._cache_size)
         parts.activities = ActivityTasks(parts, self._max_activities)
         parts.leases = Leases(parts)
-        parts.processes = Processes()
+        parts.processes = Processes(parts.converter, parts.known)
         upkeep = Upkeep(parts)
         parts.claims = claims = Claims(
             parts, upkeep, max_workflow_tasks=self._max_workflow_tasks, poll_seconds=client.poll_seconds
@@ -178,7 +180,9 @@ class Worker:
 def _registry_of(definitions: Iterable[Any]) -> Registry:
     registry = Registry()
     if isinstance(definitions, Activity | Workflow | ModuleType):
-        raise TypeError("Worker(client, definitions): definitions is a list of decorated functions and modules")
+        raise TypeError(
+            "Worker(client, definitions): definitions is a list of decorated functions and modules"
+        )
     for definition in definitions:
         for one in _scanned(definition) if isinstance(definition, ModuleType) else (definition,):
             _register(registry, one)
@@ -192,7 +196,8 @@ def _register(registry: Registry, definition: Any) -> None:
         registry.add_workflow(definition.definition)
     else:
         raise TypeError(
-            f"a worker takes functions decorated with @durable.workflow or @durable.activity, or modules: {definition!r}"
+            "a worker takes functions decorated with @durable.workflow or @durable.activity, or modules, "
+            f"not {definition!r}"
         )
 
 
@@ -234,7 +239,7 @@ async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, stopped: Any) -> Any:
-    """Call ``stopped`` for SIGINT and SIGTERM; where signals cannot be had (another thread), cancel the task instead."""
+    """Call ``stopped`` for SIGINT and SIGTERM, where signals can be had (not in other threads)."""
     installed = []
     for number in _STOP_SIGNALS:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):

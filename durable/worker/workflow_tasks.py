@@ -1,7 +1,8 @@
 """Workflow tasks: bring a run up to date, let it go on, write the checkpoint, act on the verdict.
 
-Runs are driven from plain callbacks of the worker's loop, never from inside a task of it. Between a step and its verdict
-the run is *busy*: whatever arrives meanwhile waits. Nothing that a step asked for starts before its checkpoint was accepted.
+Runs are driven from plain callbacks of the worker's loop, never from inside a task of it. Between a step and its
+verdict the run is *busy*: whatever arrives meanwhile waits. Nothing that a step asked for starts before its checkpoint
+was accepted.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ class WorkflowTasks:
         definition = self._parts.registry.workflow(task.workflow, task.version)
         assert definition is not None, "a claim names the definitions that the worker has"
         if len(stored) < task.head.number:
-            self._stall(task, task.head, f"its history has {len(stored)} events instead of {task.head.number}")
+            self._stall(
+                task, task.head, f"its history has {len(stored)} events instead of {task.head.number}"
+            )
             return None
         try:
             history = decode_history(stored[: task.head.number])
@@ -190,7 +193,9 @@ class WorkflowTasks:
         if warm.run.number > MAX_HISTORY_EVENTS:
             self._give_back(taken.results)
             self._free(warm, evict=True)
-            self._stall(warm.task, warm.head, f"its history would pass {MAX_HISTORY_EVENTS} events: continue as new")
+            self._stall(
+                warm.task, warm.head, f"its history would pass {MAX_HISTORY_EVENTS} events: continue as new"
+            )
             return
         here = self._runs_here(outcome)
         lease = self._parts.held_lease() if here else None
@@ -215,7 +220,8 @@ class WorkflowTasks:
         wanted = [
             command.number
             for command in outcome.commands
-            if isinstance(command, commands.ScheduleActivity) and self._parts.can_run(command.name, command.queue)
+            if isinstance(command, commands.ScheduleActivity)
+            and self._parts.can_run(command.name, command.queue)
         ]
         return frozenset(self._parts.activities.reserve(wanted))
 
@@ -380,7 +386,9 @@ class WorkflowTasks:
         else:
             self._stall(task, head, f"{type(error).__name__}: {error}")
 
-    def _stall(self, task: WorkflowTask, head: Head, message: str, details: Mapping[str, object] | None = None) -> None:
+    def _stall(
+        self, task: WorkflowTask, head: Head, message: str, details: Mapping[str, object] | None = None
+    ) -> None:
         definition = self._parts.registry.workflow(task.workflow, task.version)
         stalls = self._stalls[task.run_id] = self._stalls.get(task.run_id, 0) + 1
         delay = min(STALL_FIRST_SECONDS * 2 ** (stalls - 1), STALL_MOST_SECONDS)
@@ -416,5 +424,8 @@ def _ref(task: WorkflowTask, number: int) -> ActivityRef:
 def _identity(task: WorkflowTask) -> RunIdentity:
     parent = None if task.parent is None else (task.parent.instance_id, task.parent.run_id)
     return RunIdentity(
-        instance_id=task.instance_id, run_id=task.run_id, first_run_id=task.first_run_id or task.run_id, parent=parent
+        instance_id=task.instance_id,
+        run_id=task.run_id,
+        first_run_id=task.first_run_id or task.run_id,
+        parent=parent,
     )

@@ -33,7 +33,9 @@ class Address:
         url = url or os.environ.get("DURABLE_URL") or DEFAULT_URL
         split = urlsplit(url)
         if not split.scheme or "://" not in url:
-            raise ValueError(f"{without_password(url)!r} is no store's URL: write sqlite:///file.db, memory:// or the like")
+            raise ValueError(
+                f"{without_password(url)!r} is no store's URL: write sqlite:///file.db, memory:// or the like"
+            )
         options = dict(parse_qsl(split.query, keep_blank_values=True))
         poll = _poll_of(options.pop("poll", None), url)
         query = f"?{urlencode(options)}" if options else ""
@@ -41,7 +43,10 @@ class Address:
 
 
 async def open_backend(address: Address, settings: Mapping[str, Any]) -> Backend:
-    """Open the store. Raises ``ValueError`` for an unknown scheme or option, `BackendError` for a store out of reach."""
+    """Open the store.
+
+    Raises ``ValueError`` for an unknown scheme or option, `BackendError` for a store out of reach.
+    """
     found = list(entry_points(group="durable.backends", name=address.scheme))
     if not found:
         raise ValueError(_unknown(address))
@@ -80,5 +85,7 @@ def _poll_of(text: str | None, url: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0.001 <= seconds <= 3600:
-        raise ValueError(f"{without_password(url)}: poll is a number of seconds from 0.001 to 3600, not {text!r}")
+        raise ValueError(
+            f"{without_password(url)}: poll is a number of seconds from 0.001 to 3600, not {text!r}"
+        )
     return seconds

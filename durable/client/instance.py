@@ -17,10 +17,13 @@ from durable.backends.records import (
     InstanceRef,
     InstanceView,
     NewMessage,
+    NotFound,
     Pause,
     Resume,
     State,
+    Unfinished,
 )
+from durable.client.endings import termination
 from durable.core import messages
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event
@@ -40,7 +43,7 @@ from durable.primitives.info import time_of
 from durable.primitives.signal import Signal
 
 if TYPE_CHECKING:
-    from durable.client import Client
+    from durable.client.client import Client
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -127,7 +130,9 @@ class Page:
 class Instance(Generic[R_co]):
     """A handle to an instance; awaiting it gives the result. ``run_id`` is the run it was made for, if any."""
 
-    def __init__(self, client: Client, id: str, run_id: str | None, definition: WorkflowDefinition | None) -> None:
+    def __init__(
+        self, client: Client, id: str, run_id: str | None, definition: WorkflowDefinition | None
+    ) -> None:
         self._client = client
         self._definition = definition
         self.id = id
@@ -177,7 +182,9 @@ class Instance(Generic[R_co]):
                 raise WorkflowTerminated(_because(f"instance {self.id!r} was terminated", view.failure))
             case _:
                 cause = rebuild(Failure.from_text(view.failure or ""), self._client.known)
-                raise WorkflowFailed(f"instance {self.id!r} failed: {type(cause).__name__}: {cause}") from cause
+                raise WorkflowFailed(
+                    f"instance {self.id!r} failed: {type(cause).__name__}: {cause}"
+                ) from cause
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -191,8 +198,12 @@ class Instance(Generic[R_co]):
     async def history(self) -> list[HistoryEvent]:
         """The events of the run, from number 1, without gaps. Raises `InstanceNotFound`."""
         view = await self._client.view(self._ref)
-        answer = await self._client.store.read_history([HistoryRange(instance_id=self.id, run_id=view.run_id)])
-        return [_shown(number, event) for number, event in enumerate(decode_history(answer.items[0].events), 1)]
+        answer = await self._client.store.read_history(
+            [HistoryRange(instance_id=self.id, run_id=view.run_id)]
+        )
+        return [
+            _shown(number, event) for number, event in enumerate(decode_history(answer.items[0].events), 1)
+        ]
 
     async def vars(self) -> dict[str, Any]:
         """The variables that the workflow has set, as plain JSON values. Raises `InstanceNotFound`."""
@@ -211,13 +222,15 @@ class Instance(Generic[R_co]):
 
         Raises `InstanceNotFound`, `InstanceFinished`, `PayloadError`.
         """
-        await self._client.send(self._client.signal_message(self.id, self._pinned, signal, value, key))
+        await self._client.send(self._client.signal_message(self.id, signal, value, key))
 
     async def cancel(self, reason: str | None = None) -> None:
-        """Ask the workflow to cancel: ``CancelledError`` at its next await. Raises `InstanceFinished`, `InstanceNotFound`."""
+        """Ask the workflow to cancel: ``CancelledError`` at its next await.
+
+        Raises `InstanceFinished`, `InstanceNotFound`.
+        """
         message = NewMessage(
             instance_id=self.id,
-            run_id=self._pinned,
             key=f"cancel/{new_token()}",
             kind=messages.CANCEL,
             body=messages.cancel_body(reason),
@@ -226,11 +239,8 @@ class Instance(Generic[R_co]):
 
     async def terminate(self, reason: str | None = None) -> None:
         """End the instance at once, without clean-up and without its code. Raises like `cancel`."""
-        from durable.client import terminate_of
-
         view = await self._client.view(self._ref)
-        ref = InstanceRef(instance_id=self.id, run_id=self.run_id)
-        await self._client.change(terminate_of(ref, reason, self._client.clock.now_us(), view))
+        await self._client.change(termination(self._ref, view.parent, reason, self._client.clock.now_us()))
 
     async def pause(self, reason: str | None = None) -> None:
         """Stop handing out the instance's work; what runs may finish. Raises like `cancel`."""
@@ -241,9 +251,10 @@ class Instance(Generic[R_co]):
         await self._client.change(Resume(ref=self._ref))
 
     async def delete(self) -> None:
-        """Forget a finished instance with all its runs. Raises `InstanceNotFound`, `InstanceFinished` ("unfinished")."""
-        from durable.backends.records import NotFound, Unfinished
+        """Forget a finished instance with all its runs.
 
+        Raises `InstanceNotFound`, `InstanceFinished` ("unfinished").
+        """
         answer = await self._client.store.delete([InstanceRef(instance_id=self.id)])
         match answer.items[0]:
             case NotFound():
@@ -258,11 +269,6 @@ class Instance(Generic[R_co]):
     @property
     def _ref(self) -> InstanceRef:
         return InstanceRef(instance_id=self.id, run_id=self.run_id)
-
-    @property
-    def _pinned(self) -> str | None:
-        """Messages go to the current run, whoever it is: a handle that was given at the start outlives continued runs."""
-        return None
 
     def _missing(self) -> InstanceNotFound:
         run = f" has no run {self.run_id!r}" if self.run_id else " does not exist"
@@ -292,7 +298,9 @@ def description_of(view: InstanceView, converter: Converter) -> Description:
         reason=view.reason,
         next_run_id=view.next_run_id,
         first_run_id=view.first_run_id,
-        vars={name: converter.decode(payload, Any, f"variable {name!r}") for name, payload in view.vars.items()},
+        vars={
+            name: converter.decode(payload, Any, f"variable {name!r}") for name, payload in view.vars.items()
+        },
     )
 
 
@@ -309,7 +317,11 @@ def _problem_of(view: InstanceView) -> StallReport | None:
 
 
 def _shown(number: int, event: Event) -> HistoryEvent:
-    fields = {name: getattr(event, name) for name in type(event).__dataclass_fields__ if name not in ("kind", "time_us")}
+    fields = {
+        name: getattr(event, name)
+        for name in type(event).__dataclass_fields__
+        if name not in ("kind", "time_us")
+    }
     return HistoryEvent(number=number, kind=event.kind, time=time_of(event.time_us), fields=fields)
 
 
@@ -320,5 +332,3 @@ def _time(micros: int | None) -> datetime | None:
 def _because(words: str, failure: str | None) -> str:
     reason = messages.reason_of(failure)
     return f"{words}: {reason}" if reason else words
-
-

@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, TypeVarTuple, cast, overload
 
 import orjson
 
-from durable.address import Address, open_backend
 from durable.backends.batches import Batches
 from durable.backends.clock import StoreClock
 from durable.backends.contract import Backend
 from durable.backends.records import (
+    Accepted,
     ActivityFinished,
     ActivityOutcome,
     ActivityRef,
@@ -33,19 +34,25 @@ from durable.backends.records import (
     NewInstance,
     NewMessage,
     NotFound,
+    Paused,
     Refused,
     State,
     Stats,
     Taken,
     Verdict,
 )
+from durable.client.address import Address, open_backend
+from durable.client.endings import termination
+from durable.client.instance import Instance, Page, description_of
+from durable.client.waiting import Waiting
 from durable.core import messages
 from durable.core.definition import WorkflowDefinition
-from durable.core.events import RunStarted, RunTerminated, encode_event
+from durable.core.events import RunStarted, encode_event
 from durable.core.failure import failure_of, known_exceptions
 from durable.core.ids import new_run_id, new_token
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.core.retry import seconds
+from durable.core.signature import CallSignature
 from durable.errors import (
     BackendError,
     DurableError,
@@ -54,11 +61,9 @@ from durable.errors import (
     InstanceNotFound,
     PayloadError,
 )
-from durable.instance import Instance, Page, description_of
 from durable.primitives.signal import Signal, signal_payload
 from durable.primitives.timer import micros_of
 from durable.primitives.workflow import Workflow
-from durable.waiting import Waiting
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -80,7 +85,9 @@ class Client:
         self._creates: Batches[NewInstance, Any] = Batches(store.create, patience_seconds=PATIENCE_SECONDS)
         self._sends: Batches[NewMessage, Verdict] = Batches(store.send, patience_seconds=PATIENCE_SECONDS)
         self._changes: Batches[Change, Verdict] = Batches(store.change, patience_seconds=PATIENCE_SECONDS)
-        self._gets: Batches[InstanceRef, InstanceView | None] = Batches(store.get, patience_seconds=PATIENCE_SECONDS)
+        self._gets: Batches[InstanceRef, InstanceView | None] = Batches(
+            store.get, patience_seconds=PATIENCE_SECONDS
+        )
         self._finishes: Batches[ActivityOutcome, Verdict] = Batches(
             store.finish_activities, patience_seconds=PATIENCE_SECONDS
         )
@@ -110,7 +117,7 @@ class Client:
         self,
         workflow: Workflow[..., R],
         *args: Any,
-        kwargs: Mapping[str, Any] = ...,
+        kwargs: Mapping[str, Any],
         id: str | None = None,
         queue: str | None = None,
         version: str | None = None,
@@ -135,7 +142,7 @@ class Client:
         timeout: float | timedelta | None = None,
     ) -> Instance[Any]: ...
 
-    async def create_instance(
+    async def create_instance(  # type: ignore[misc]  # mypy does not match *Ts with the implementation's *args
         self,
         workflow: Any,
         *args: Any,
@@ -152,8 +159,8 @@ class Client:
 
         ``id`` is yours to choose: at most one unfinished run has it (``None``: a random one). ``if_exists`` says what
         happens otherwise: ``"fail"`` raises `InstanceAlreadyExists`, ``"use"`` gives the unfinished run if it is of the
-        same workflow, ``"replace"`` terminates it and starts anew. ``start_at`` delays the start, ``timeout`` (seconds or
-        ``timedelta``) covers the instance with all its runs, ``tags`` are for `list_instances`.
+        same workflow, ``"replace"`` terminates it and starts anew. ``start_at`` delays the start, ``timeout`` (seconds
+        or ``timedelta``) covers the instance with all its runs, ``tags`` are for `list_instances`.
 
         Raises `TypeError` for arguments that do not fit the signature, `PayloadError` and `PayloadTooLarge` for those
         that cannot be stored, before anything is written; `BackendError` if the store does not answer.
@@ -182,8 +189,8 @@ class Client:
         Raises like `create_instance` and `Instance.signal`.
         """
         new = self._new_instance(workflow, args, kwargs or {}, id, queue, version, None, tags, "use", timeout)
-        message = self.signal_message(id, None, signal, value, key)
-        return await self._create(_with_message(new, message), workflow)
+        message = self.signal_message(id, signal, value, key)
+        return await self._create(replace(new, messages=(message,)), workflow)
 
     async def _create(self, new: NewInstance, workflow: Workflow[..., Any] | str) -> Instance[Any]:
         answer, now_us = await self._creates.submit(new)
@@ -193,8 +200,8 @@ class Client:
                 return Instance(self, new.instance_id, run_id, _definition_of(workflow))
             case Taken(workflow=holder, state=state):
                 raise InstanceAlreadyExists(
-                    f"instance {new.instance_id!r} exists already ({state}, workflow {holder!r}). Choose another id, or "
-                    "if_exists='use' or 'replace'"
+                    f"instance {new.instance_id!r} exists already ({state}, workflow {holder!r}). "
+                    "Choose another id, or if_exists='use' or 'replace'"
                 )
             case Refused(reason=reason):
                 raise PayloadError(f"instance {new.instance_id!r} was not started: {reason}")
@@ -226,7 +233,9 @@ class Client:
         start_us = None if start_at is None else micros_of(start_at)
         now_us = self.clock.now_us()
         queue = queue or (definition.queue if definition is not None else None) or "default"
-        version = str(version) if version is not None else (definition.version if definition is not None else "")
+        version = (
+            str(version) if version is not None else (definition.version if definition is not None else "")
+        )
         started = RunStarted(
             time_us=max(now_us, start_us or 0), workflow=name, args=payload, queue=queue, version=version
         )
@@ -240,18 +249,20 @@ class Client:
             head=Head(number=1, token=new_token()),
             tags=_tags_of(tags),
             if_exists=if_exists,
-            replaces=self._end(InstanceRef(instance_id=id), "replaced by a new run") if id and if_exists == "replace" else None,
+            replaces=_replaced(id, now_us) if id is not None and if_exists == "replace" else None,
             start_at_us=start_us,
             timeout_us=None if limit is None else round(limit * 1e6),
         )
 
     def _arguments(
-        self, name: str, definition: WorkflowDefinition | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        name: str,
+        definition: WorkflowDefinition | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
     ) -> str:
         what = f"workflow {name!r}"
         if definition is None:
-            from durable.core.signature import CallSignature
-
             return self.converter.encode_args(CallSignature(_anything, name=name), args, kwargs, what)
         return self.converter.encode_args(definition.signature, args, kwargs, what)
 
@@ -261,7 +272,9 @@ class Client:
     def get_instance(self, id: str, run_id: str | None = None) -> Instance[Any]: ...
 
     @overload
-    def get_instance(self, id: str, run_id: str | None = None, *, workflow: Workflow[..., R]) -> Instance[R]: ...
+    def get_instance(
+        self, id: str, run_id: str | None = None, *, workflow: Workflow[..., R]
+    ) -> Instance[R]: ...
 
     def get_instance(
         self, id: str, run_id: str | None = None, *, workflow: Workflow[..., Any] | None = None
@@ -320,7 +333,7 @@ class Client:
     # --- activities that are finished from elsewhere ----------------------------------------------------------------
 
     async def complete_activity(self, token: str, result: Any = None) -> None:
-        """Finish an activity that said `complete_later`, with this result (plain JSON values, or what its type encodes).
+        """Finish an activity that said `complete_later`, with this result: plain JSON, or what its type encodes.
 
         Raises `InstanceFinished` if nobody waits for it any more, ``ValueError`` for what is no token.
         """
@@ -329,7 +342,10 @@ class Client:
         await self._finish(token, messages.ACTIVITY_COMPLETED, lambda n: messages.completed_body(n, payload))
 
     async def fail_activity(self, token: str, error: BaseException) -> None:
-        """Let an activity that said `complete_later` fail for good, with this exception. Raises like `complete_activity`."""
+        """Let an activity that said `complete_later` fail for good, with this exception.
+
+        Raises like `complete_activity`.
+        """
         failure = failure_of(error).to_text()
         await self._finish(token, messages.ACTIVITY_FAILED, lambda n: messages.failed_body(n, failure))
 
@@ -366,21 +382,15 @@ class Client:
         self.clock.hear(now_us)
         _demand(verdict, change.ref)
 
-    def signal_message(
-        self, id: str, run_id: str | None, signal: Signal[Any] | str, value: Any, key: str | None
-    ) -> NewMessage:
-        """The message that a signal is. Raises `PayloadError`."""
+    def signal_message(self, id: str, signal: Signal[Any] | str, value: Any, key: str | None) -> NewMessage:
+        """The message that a signal is, for the current run, whoever it is. Raises `PayloadError`."""
         name, payload = signal_payload(self.converter, signal, value)
         return NewMessage(
             instance_id=id,
-            run_id=run_id,
             key=f"user/{key}" if key is not None else f"auto/{new_token()}",
             kind=messages.SIGNAL,
             body=messages.signal_body(name, payload),
         )
-
-    def _end(self, ref: InstanceRef, reason: str | None, view: InstanceView | None = None) -> End:
-        return terminate_of(ref, reason, self.clock.now_us(), view)
 
     async def close(self) -> None:
         """Wait for what is under way, then let go of the store."""
@@ -418,20 +428,8 @@ async def connect(
         await asyncio.shield(client.close())
 
 
-def terminate_of(ref: InstanceRef, reason: str | None, now_us: int, view: InstanceView | None) -> End:
-    """The change that ends a run from outside."""
-    from durable.backends.records import Close
-
-    failure = messages.reason_failure(reason)
-    parent = view.parent if view is not None else None
-    body = None if parent is None else messages.child_closed_body(parent.number, "terminated", None, failure)
-    return End(
-        ref=ref,
-        event=encode_event(RunTerminated(time_us=now_us, reason=reason)),
-        token=new_token(),
-        close=Close(state="terminated", failure=failure, parent_body=body),
-        reason=reason,
-    )
+def _replaced(id: str, now_us: int) -> End:
+    return termination(InstanceRef(instance_id=id), None, "replaced by a new run", now_us)
 
 
 def _definition_of(workflow: Workflow[..., Any] | str) -> WorkflowDefinition | None:
@@ -440,12 +438,6 @@ def _definition_of(workflow: Workflow[..., Any] | str) -> WorkflowDefinition | N
     if isinstance(workflow, str) and workflow:
         return None
     raise TypeError(f"a workflow is a function decorated with @durable.workflow, or its name: {workflow!r}")
-
-
-def _with_message(new: NewInstance, message: NewMessage) -> NewInstance:
-    from dataclasses import replace
-
-    return replace(new, messages=(message,))
 
 
 def _id_of(id: object) -> str:
@@ -472,8 +464,6 @@ def _parked(token: str) -> tuple[ActivityRef, str]:
 
 
 def _is_accepted(verdict: Verdict) -> bool:
-    from durable.backends.records import Accepted, Paused
-
     return isinstance(verdict, Accepted | Paused)
 
 

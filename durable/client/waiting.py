@@ -7,6 +7,7 @@ import contextlib
 
 from durable.backends.contract import Backend
 from durable.backends.records import CLOSED_STATES, InstanceRef, InstanceView
+from durable.backends.wakeup import Listener
 from durable.errors import BackendError
 
 FIRST_POLL_SECONDS = 0.05
@@ -18,14 +19,14 @@ class Waiting:
     def __init__(self, store: Backend, poll_seconds: float) -> None:
         self._store = store
         self._poll = poll_seconds
-        self._futures: dict[InstanceRef, set[asyncio.Future[InstanceView]]] = {}
+        self._futures: dict[InstanceRef, set[asyncio.Future[InstanceView | None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._fresh = asyncio.Event()
 
     async def closed(self, ref: InstanceRef) -> InstanceView | None:
         """The run, once it has ended; ``None`` if there is no such run."""
         future: asyncio.Future[InstanceView | None] = asyncio.get_running_loop().create_future()
-        self._futures.setdefault(ref, set()).add(future)  # type: ignore[arg-type]
+        self._futures.setdefault(ref, set()).add(future)
         self._fresh.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._look())
@@ -34,7 +35,7 @@ class Waiting:
         finally:
             waiting = self._futures.get(ref)
             if waiting is not None:
-                waiting.discard(future)  # type: ignore[arg-type]
+                waiting.discard(future)
                 if not waiting:
                     self._futures.pop(ref, None)
 
@@ -66,11 +67,8 @@ class Waiting:
             listener.close()
             self._task = None
 
-    async def _next(self, listener: object, seconds: float) -> bool:
+    async def _next(self, listener: Listener, seconds: float) -> bool:
         """Wait for the bell, a new handle, or the poll interval."""
-        from durable.backends.wakeup import Listener
-
-        assert isinstance(listener, Listener)
         rung = asyncio.ensure_future(listener.wait(seconds))
         fresh = asyncio.ensure_future(self._fresh.wait())
         try:
@@ -91,7 +89,7 @@ class Waiting:
                 continue
             for future in self._futures.pop(ref, ()):
                 if not future.done():
-                    future.set_result(view)  # type: ignore[arg-type]
+                    future.set_result(view)
 
     def _fail(self, error: Exception) -> None:
         for futures in self._futures.values():
