@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -26,12 +26,14 @@ from hypothesis.stateful import (
 
 from durable.backends.records import (
     Absorbed,
+    Accepted,
     ActivityParked,
     ActivityRetry,
     ActivityTask,
     Checkpoint,
     Close,
     Closing,
+    Created,
     Definition,
     Filter,
     HistoryRange,
@@ -43,6 +45,7 @@ from durable.backends.records import (
     OutboxEvent,
     Parent,
     Pause,
+    Paused,
     Problem,
     Purge,
     Question,
@@ -163,7 +166,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.create([("a", "fail", None, False)])
+        self.create([("a", "fail", None, False), ("b", "fail", None, True)])
 
     @rule(
         asked=st.lists(
@@ -190,8 +193,10 @@ class StoreMachine(RuleBasedStateMachine):
             )
             made.append(one)
         self.instances += made
-        self.positions += made
-        self.call("create", made)
+        answers = self.call("create", made).items
+        self.positions += [
+            one for one, answer in zip(made, answers, strict=True) if isinstance(answer, Created)
+        ]
 
     @rule(
         sent=st.lists(
@@ -270,6 +275,24 @@ class StoreMachine(RuleBasedStateMachine):
         self.messages[task.run_id] = task.messages
         self.seen[task.run_id] = task.seen
 
+    @rule(worker=workers, wanted=st.lists(recipes, min_size=1, max_size=3))
+    def work(self, worker: str, wanted: list[Recipe]) -> None:
+        """What a worker does all day: claim, and commit what came of it."""
+        self.claim(worker, True)
+        self.commit([replace(recipe, at=n, look=True) for n, recipe in enumerate(wanted)])
+
+    @rule(worker=workers, recipe=recipes, kind=st.sampled_from(["finish", "retry", "park"]))
+    def work_with_activities(self, worker: str, recipe: Recipe, kind: str) -> None:
+        """A step that schedules, and an attempt that ends."""
+        self.commit([replace(recipe, at=0, look=True, activities=2, ending=None, fired_in_us=None)])
+        self.claim_activities(worker, True)
+        self.finish([(0, kind)])
+
+    @rule(recipe=recipes)
+    def follow(self, recipe: Recipe) -> None:
+        """A worker that has the run warm goes on without claiming."""
+        self.commit([replace(recipe, at=0)])
+
     @rule(wanted=st.lists(recipes, min_size=1, max_size=3))
     def commit(self, wanted: list[Recipe]) -> None:
         checkpoints = [made for recipe in wanted if (made := self.cook(recipe)) is not None]
@@ -278,8 +301,9 @@ class StoreMachine(RuleBasedStateMachine):
             if isinstance(verdict, MoreMessages):
                 self.messages[checkpoint.run_id] = verdict.messages
                 self.seen[checkpoint.run_id] = verdict.messages[-1].number
-            self.positions += [start.instance for start in checkpoint.children]
-            self.positions.append(checkpoint.next_run or checkpoint)
+            elif isinstance(verdict, Accepted | Paused):
+                self.positions += [start.instance for start in checkpoint.children]
+                self.positions.append(checkpoint.next_run or checkpoint)
 
     def cook(self, recipe: Recipe) -> Checkpoint | None:
         """A checkpoint of the run that the recipe picks."""
@@ -333,7 +357,6 @@ class StoreMachine(RuleBasedStateMachine):
         claimant = self.pair.judged.claimant(worker, **({} if known else {"activities": ()}))
         self.attempts += self.call("claim_activity_tasks", claimant, 100).items
 
-    @precondition(lambda self: self.attempts)
     @rule(
         wanted=st.lists(st.tuples(recent, st.sampled_from(["finish", "finish", "retry", "park"])), max_size=3)
     )
@@ -341,7 +364,8 @@ class StoreMachine(RuleBasedStateMachine):
         outcomes: list[Any] = []
         for old, kind in wanted:
             task = self.pick(self.attempts, old)
-            assert task is not None
+            if task is None:
+                continue
             if kind == "finish":
                 outcomes.append(finished(task))
             elif kind == "retry":
@@ -441,7 +465,7 @@ class StoreMachine(RuleBasedStateMachine):
 class RandomOperations:
     """Inherit from it in a class ``Test...`` and say in `make` which store is judged."""
 
-    examples = 100
+    examples = 150
     steps = 40
 
     def make(self, folder: Path) -> StoreUnderTest:
