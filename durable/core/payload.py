@@ -434,8 +434,6 @@ def _told(error: BaseException) -> str:
         return "; ".join(
             _told_detail(detail) for detail in error.errors(include_input=False, include_url=False)[:3]
         )
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     try:
         text = str(error).partition("\n")[0][:500]
     except Exception:

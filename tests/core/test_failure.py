@@ -372,6 +372,18 @@ def test_large_groups_are_cut_and_say_so() -> None:
     assert "84 more" in str(back.exceptions[-1])
 
 
+def test_a_tree_of_exceptions_is_bounded() -> None:
+    def count(failure: Failure) -> int:
+        return 1 + sum(map(count, failure.parts))
+
+    assert count(failure_of(_bushy(9))) == 64
+
+
+def test_names_that_python_reserves_are_not_restored() -> None:
+    back = rebuild(Failure(type="ValueError", args=[], state={"__notes__": 5, "plain": 1}), KNOWN)
+    assert vars(back) == {"plain": 1, "remote_traceback": ""}
+
+
 def test_where_it_was_raised_is_an_attribute_without_source_or_values() -> None:
     def failing(secret: str) -> None:
         raise ValueError("plain")

@@ -360,6 +360,8 @@ AMBIGUOUS_OR_LOSSY: list[tuple[Any, Any]] = [
     (dict[str, int], collections.OrderedDict(a=1)),
     (Movie, {"title": "M", "unknown": 1}),
     (Movie, {}),
+    (Any, 10**4300),
+    (Any, [-(10**4300)]),
     (Literal["a", 1], True),
     (Fussy, Fussy.model_construct(name="x")),
     (Explosive, Explosive.model_construct(name="boom")),
@@ -477,6 +479,10 @@ def test_dataclass_fields_that_are_neither_taken_nor_compared_may_differ() -> No
         cache: dict[str, int] = dataclasses.field(default_factory=dict, init=False, compare=False)
 
     @dataclasses.dataclass
+    class Uncompared:
+        a: int = dataclasses.field(compare=False)
+
+    @dataclasses.dataclass
     class Counted:
         a: int
         count: int = dataclasses.field(default=0, init=False)
@@ -485,6 +491,8 @@ def test_dataclass_fields_that_are_neither_taken_nor_compared_may_differ() -> No
     cached.cache["x"] = 1
     CONVERTER.encode(cached, Cached, "it")
     CONVERTER.encode(counted, Counted, "it")
+    with pytest.raises(PayloadError, match=r"at \.a: bool comes back as its base int"):
+        CONVERTER.encode(Uncompared(True), Uncompared, "it")
     counted.count = 7
     with pytest.raises(PayloadError, match=r"at \.count"):
         CONVERTER.encode(counted, Counted, "it")
@@ -749,7 +757,8 @@ def test_a_call_that_does_not_fit_is_a_type_error() -> None:
 @pytest.mark.parametrize(
     "payload",
     ["", "1", "null", "{}", '{"args":[]}', '{"args":{},"kwargs":{}}', '{"args":[],"kwargs":[]}', "[1]", "[]",
-     '{"args":[],"kwargs":{},"x":1}', '[{"x":1},2,3]', "[" * 10**5, '[{"x":"y"}]', '{"args":[],"kwargs":{"a":5}}',
+     '{"args":[{"x":1}],"kwargs":{},"x":1}', '[{"x":1},2,3]',
+     "[" * 10**5, '[{"x":"y"}]', '{"args":[],"kwargs":{"a":5}}',
      '{"args":[{"x":1}],"kwargs":{"a":{"x":1}}}', '[{"x":1},"\\ud800"]'],
 )  # fmt: skip
 def test_stored_arguments_that_do_not_fit_are_payload_errors(payload: str) -> None:
