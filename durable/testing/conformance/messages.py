@@ -13,12 +13,15 @@ from durable.backends.records import (
     MAX_MESSAGES_PER_TASK,
     MAX_UNREAD_MESSAGES,
     Accepted,
+    Checkpoint,
     Close,
     Finished,
     Full,
     InstanceRef,
     MoreMessages,
+    NewMessage,
     NotFound,
+    Verdict,
 )
 from durable.testing.conformance.bench import Bench
 from durable.testing.conformance.laws import Laws
@@ -156,11 +159,20 @@ class MessageLaws(Laws):
         assert [m.key for m in verdict.messages] == ["x"]
         assert (await bench.view("a")).run_id == "r1"
 
+    async def race(
+        self, bench: Bench, checkpoint: Checkpoint, sent: NewMessage, n: int
+    ) -> tuple[Verdict, Verdict]:
+        """Commit and send at once; for every second ``n`` the sender begins."""
+        if n % 2:
+            (second,), (first,) = await asyncio.gather(bench.send(sent), bench.commit(checkpoint))
+        else:
+            (first,), (second,) = await asyncio.gather(bench.commit(checkpoint), bench.send(sent))
+        return first, second
+
     async def test_a_send_that_races_with_a_close_is_seen_or_refused(self, bench: Bench) -> None:
         for n in range(10):
             at = await bench.waiting(f"i{n}")
-            both = asyncio.gather(bench.commit(done(at)), bench.send(message(at.instance_id)))
-            (closed,), (sent,) = await both
+            closed, sent = await self.race(bench, done(at), message(at.instance_id), n)
             assert (type(closed), sent) in [
                 (Accepted, Finished(state="completed")),
                 (MoreMessages, Accepted()),
@@ -169,9 +181,7 @@ class MessageLaws(Laws):
     async def test_a_send_that_races_with_continue_as_new_arrives(self, bench: Bench) -> None:
         for n in range(10):
             at = await bench.waiting(f"i{n}", f"i{n}-1")
-            (_,), (sent,) = await asyncio.gather(
-                bench.commit(continued(at, f"i{n}-2")), bench.send(message(at.instance_id, "k"))
-            )
+            _, sent = await self.race(bench, continued(at, f"i{n}-2"), message(at.instance_id, "k"), n)
             assert sent == Accepted()
             assert [m.key for m in await bench.unread(at.instance_id)] == ["k"]
 
