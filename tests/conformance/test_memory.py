@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from durable.backends.contract import Backend
-from durable.backends.memory import open_store
+from durable.backends.memory import MemoryStore, open_store
 from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
 
 
@@ -17,6 +18,20 @@ class Memory(StoreUnderTest):
 
     async def open(self) -> Backend:
         return await open_store("memory://", clock=self.clock)
+
+    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
+        assert isinstance(store, MemoryStore)
+        tables = store._tables
+        run = tables.instances[instance_id].current
+        if kind == "head_ahead":
+            run.head = replace(run.head, number=run.head.number + 1)
+        elif kind == "end_without_time":
+            run.ready_at_us = None
+            tables.place(run)
+            run.state = "completed"
+        else:
+            run.ready_at_us = None
+            tables.place(run)
 
 
 class TestMemory(StoreLaws):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,15 @@ class Sqlite(StoreUnderTest):
 
     async def open(self) -> Backend:
         return await open_store(self.url, clock=self.clock)
+
+    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
+        column = {
+            "head_ahead": "head_number = head_number + 1",
+            "end_without_time": "state = 'completed', ready_at_us = NULL, claimable_at_us = NULL",
+            "stranded": "ready_at_us = NULL, claimable_at_us = NULL",
+        }[kind]
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute(f"UPDATE instances SET {column} WHERE instance_id = ?", [instance_id])
 
 
 class TestSqlite(StoreLaws):

@@ -59,6 +59,7 @@ class Bench:
         self.store = store
         self.under_test = under_test
         self.lease_us = under_test.lease_us
+        self.is_damaged = False
 
     async def reopen(self) -> None:
         """Close the store and open it again (only if it keeps its data)."""
@@ -199,6 +200,11 @@ class Bench:
         return found[0]
 
     # --- all that is kept
+
+    async def damage(self, kind: str, instance_id: str) -> None:
+        """Break something by hand; see `StoreUnderTest.damage`."""
+        self.is_damaged = True
+        await self.under_test.damage(self.store, kind, instance_id)
 
     async def broken(self, *, repair: bool = False) -> list[Finding]:
         """What an audit finds, but for runs that may wait for a signal, of which a store sees nothing.

@@ -56,7 +56,11 @@ class StoreUnderTest:
         raise NotImplementedError
 
     async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
-        """Break the rows of an instance by hand, so that `audit` has something to find. Kinds: see the audit's laws."""
+        """Break the rows of an instance behind the store's back, so that `audit` has something to find.
+
+        ``kind``: ``"head_ahead"`` (the head's number is one more than there are events), ``"end_without_time"`` (the
+        state is ``completed``, but nothing says when), ``"stranded"`` (what claims look for is gone, the message not).
+        """
         pytest.skip(f"{type(self).__name__} does not say how to damage its rows")
 
     async def advance(self, us: int) -> None:

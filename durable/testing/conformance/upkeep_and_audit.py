@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from durable.backends.records import (
     Accepted,
     Created,
@@ -163,6 +165,29 @@ class UpkeepLaws(Laws):
             assert await bench.create(new(f"j{turns}", "r")) == [Created(run_id="r")]
             assert (await bench.view(f"j{turns}")).instance_id == f"j{turns}"
             assert await bench.create(new(f"i{turns}")) == [Created(run_id=f"i{turns}-1")]
+
+    @pytest.mark.parametrize(
+        ("kind", "rule"), [("head_ahead", "I2"), ("end_without_time", "I3"), ("stranded", "I7")]
+    )
+    async def test_an_audit_names_the_run_that_was_damaged_by_hand(
+        self, bench: Bench, kind: str, rule: str
+    ) -> None:
+        await bench.waiting("a")
+        await bench.send(message("a"))
+        await bench.waiting("b")
+        await bench.damage(kind, "a")
+        found = await bench.broken()
+        assert {(finding.rule.split()[0], finding.instance_id) for finding in found} == {(rule, "a")}
+
+    async def test_an_audit_mends_a_run_that_nothing_would_wake(self, bench: Bench) -> None:
+        await bench.waiting("a")
+        await bench.send(message("a", "k"))
+        await bench.damage("stranded", "a")
+        assert await bench.claim() == []
+        (finding,) = await bench.broken(repair=True)
+        assert finding.repairable and finding.repaired
+        assert [m.key for m in (await bench.claim_one("a")).messages] == ["k"]
+        assert await bench.broken() == []
 
     async def test_an_audit_of_a_healthy_store_finds_nothing(self, bench: Bench) -> None:
         at = await bench.scheduled("a")
