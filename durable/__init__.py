@@ -28,7 +28,9 @@ from durable.primitives.activity import Activity, activity
 from durable.primitives.attempt import ActivityInfo, activity_info, complete_later, heartbeat
 from durable.primitives.child import ChildInstance, get_instance
 from durable.primitives.condition import wait_condition
+from durable.primitives.handler import query, update
 from durable.primitives.info import WorkflowInfo, info, logger, now, random, uuid4
+from durable.primitives.patched import patched
 from durable.primitives.record import publish, set_status, set_var
 from durable.primitives.side_effect import side_effect
 from durable.primitives.signal import Signal
@@ -82,7 +84,9 @@ __all__ = [
     "info",
     "logger",
     "now",
+    "patched",
     "publish",
+    "query",
     "random",
     "set_status",
     "set_var",
@@ -90,6 +94,7 @@ __all__ = [
     "sleep",
     "sleep_until",
     "start",
+    "update",
     "uuid4",
     "wait_condition",
     "workflow",

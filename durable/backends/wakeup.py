@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 from typing import Literal
 
-Topic = Literal["workflow", "activity", "closed", "reply"]
-"""What may be there: a ready workflow task, a ready activity task, a run that ended, an answer to a question."""
+Topic = Literal["workflow", "activity", "question", "closed", "reply"]
+"""What may be there: a ready workflow task, a ready activity task, an unanswered question, a run that ended, an answer to a question."""
 
 
 class Bell:

@@ -42,6 +42,7 @@ from durable.backends.records import (
     Verdict,
 )
 from durable.client.address import Address, open_backend
+from durable.client.asking import Asking
 from durable.client.endings import termination
 from durable.client.instance import Instance, Page, description_of
 from durable.client.waiting import Waiting
@@ -92,6 +93,7 @@ class Client:
             store.finish_activities, patience_seconds=PATIENCE_SECONDS
         )
         self.waiting = Waiting(store, poll_seconds)
+        self.questions = Asking(self)
 
     def __repr__(self) -> str:
         return f"<client of {self.store.url}>"
@@ -263,8 +265,12 @@ class Client:
     ) -> str:
         what = f"workflow {name!r}"
         if definition is None:
-            return self.converter.encode_args(CallSignature(_anything, name=name), args, kwargs, what)
+            return self.arguments(what, args, kwargs)
         return self.converter.encode_args(definition.signature, args, kwargs, what)
+
+    def arguments(self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """Arguments of something whose signature is not known here: plain JSON values. Raises `PayloadError`."""
+        return self.converter.encode_args(CallSignature(_anything), args, kwargs, what)
 
     # --- looking --------------------------------------------------------------------------------------------------
 

@@ -264,6 +264,33 @@ class Instance(Generic[R_co]):
             case _:
                 return
 
+    async def query(self, name: str, *args: Any, timeout: float | timedelta = 10.0, **kwargs: Any) -> Any:
+        """Ask the workflow; any worker that has its code answers, also when it is paused, stalled or finished.
+
+        Answers are plain JSON values. Raises `QueryFailed` when the query is unknown or raises, or the arguments do not
+        fit; `InstanceNotFound`; ``TimeoutError`` when no worker answered within ``timeout`` (seconds or ``timedelta``).
+        """
+        payload = self._client.arguments(f"query {name!r}", args, kwargs)
+        return await self._client.questions.query(
+            self._ref, name, payload, seconds(timeout, "timeout") or 0.0
+        )
+
+    async def update(
+        self,
+        name: str,
+        *args: Any,
+        key: str | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run an update inside the workflow and give its answer, plain JSON values. ``key`` makes a resend harmless.
+
+        Raises `UpdateRejected` (unknown, arguments that do not fit, refused by its validator; nothing was done), what
+        the update raised, `InstanceFinished` if the workflow ends first, `InstanceNotFound`, ``TimeoutError``.
+        """
+        payload = self._client.arguments(f"update {name!r}", args, kwargs)
+        return await self._client.questions.update(self, name, payload, key, seconds(timeout, "timeout"))
+
     # --- inside ---------------------------------------------------------------------------------------------------
 
     @property

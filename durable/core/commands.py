@@ -79,10 +79,8 @@ class RecordSideEffect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordPatch:
-    number: int
-    name: str
-    taken: bool
+class RecordPatches:
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +89,7 @@ class FinishUpdate:
     key: str
     result: str | None = None
     failure: str | None = None
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +112,14 @@ class ContinueRun:
     run_id: str
     args: str
     signals: tuple[tuple[str, str], ...] = ()
+    updates: tuple[tuple[str, str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 EndOfRun = CompleteRun | FailRun | CancelRun | ContinueRun
 Command = (
     ScheduleActivity | CancelActivity | StartTimer | CancelTimer | StartChild | SendSignal | SendCancel
-    | RecordSideEffect | RecordPatch | FinishUpdate | EndOfRun
+    | RecordSideEffect | RecordPatches | FinishUpdate | EndOfRun
 )  # fmt: skip
 
 
@@ -155,10 +155,12 @@ def decision_of(command: Command, time_us: int) -> events.Decision:
             return events.CancelSent(time_us=time_us, number=n, instance_id=i, reason=reason)
         case RecordSideEffect(number=n, value=value):
             return events.SideEffectRecorded(time_us=time_us, number=n, value=value)
-        case RecordPatch(number=n, name=name, taken=taken):
-            return events.PatchRecorded(time_us=time_us, number=n, name=name, taken=taken)
-        case FinishUpdate(number=n, key=key, result=result, failure=failure):
-            return events.UpdateFinished(time_us=time_us, number=n, key=key, result=result, failure=failure)
+        case RecordPatches(names=names):
+            return events.PatchesRecorded(time_us=time_us, names=names)
+        case FinishUpdate(number=n, key=key, result=result, failure=failure, rejected=rejected):
+            return events.UpdateFinished(
+                time_us=time_us, number=n, key=key, result=result, failure=failure, rejected=rejected
+            )
         case CompleteRun(result=done):
             return events.RunCompleted(time_us=time_us, result=done)
         case FailRun(failure=failed):

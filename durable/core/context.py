@@ -22,6 +22,7 @@ from durable.core.definition import WorkflowDefinition
 from durable.core.events import SideEffectRecorded
 from durable.core.loop import WorkflowLoop, current_workflow_loop
 from durable.core.payload import Converter
+from durable.core.signature import CallSignature
 from durable.errors import ForbiddenInWorkflow
 
 MAX_SIGNALS = 100_000
@@ -45,6 +46,15 @@ class ContinueAsNew(BaseException):
         super().__init__("continue as new")
         self.call_args = args
         self.call_kwargs = kwargs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A query or an update that workflow code offers."""
+
+    fn: Callable[..., Any]
+    signature: CallSignature
+    validator: Callable[..., Any] | None = None
 
 
 class MissingSideEffect(BaseException):
@@ -143,6 +153,12 @@ class RunContext:
         self.dropped_signals = 0
         self.conditions: dict[asyncio.Future[None], Callable[[], object]] = {}
         self.recorded: deque[SideEffectRecorded] = deque()
+        self.queries: dict[str, Handler] = {}
+        self.updates: dict[str, Handler] = {}
+        self.open_updates: dict[str, tuple[str, str]] = {}
+        """Updates without an answer yet: name and arguments by key, in order of arrival."""
+        self.patches: frozenset[str] = frozenset()
+        self.on_update_defined: Callable[[str], None] = _nobody
         self.cancel_reason: str | None = None
         self.cancel_requested = False
         self.sites: dict[int, Site] | None = None
@@ -289,6 +305,10 @@ class RunContext:
                 future.set_result(None)
                 woke = True
         return woke
+
+
+def _nobody(_: str) -> None:
+    """Before the run begins nobody waits for an update."""
 
 
 def current_run(what: str) -> RunContext:

@@ -26,7 +26,7 @@ An input and its decisions are one *turn*. ``number`` fields are those of the co
     SignalSent          send a signal to another instance                  SendResolved
     CancelSent          ask another instance to cancel                     SendResolved
     SideEffectRecorded  the value of a side effect
-    PatchRecorded       what ``patched`` said at its first call
+    PatchesRecorded     which ``patched`` the code that began the run knew
     UpdateFinished      an update's answer
     RunCompleted, RunFailed, RunCancelled, RunContinued                    (the last event)
 
@@ -80,6 +80,8 @@ class RunStarted(Input):
     headers: Mapping[str, str] = field(default_factory=dict)
     signals: tuple[tuple[str, str], ...] = ()
     """Signals that the run before had not read: (name, payload), in order."""
+    updates: tuple[tuple[str, str, str], ...] = ()
+    """Updates that the run before had not finished: (key, name, arguments), in order."""
     previous_run_id: str | None = None
 
 
@@ -218,11 +220,9 @@ class SideEffectRecorded(Decision):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchRecorded(Decision):
-    kind: ClassVar[str] = "patch_recorded"
-    number: int
-    name: str
-    taken: bool
+class PatchesRecorded(Decision):
+    kind: ClassVar[str] = "patches_recorded"
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +232,7 @@ class UpdateFinished(Decision):
     key: str
     result: str | None = None
     failure: str | None = None
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,15 +274,18 @@ class RunTimedOut(Decision):
 _CLASSES: tuple[type[Event], ...] = (
     RunStarted, ActivityCompleted, ActivityFailed, TimerFired, SignalReceived, CancelRequested, ChildStarted,
     ChildRefused, ChildClosed, SendResolved, UpdateRequested, ActivityScheduled, ActivityCancelled, TimerStarted,
-    TimerCancelled, ChildScheduled, SignalSent, CancelSent, SideEffectRecorded, PatchRecorded, UpdateFinished,
+    TimerCancelled, ChildScheduled, SignalSent, CancelSent, SideEffectRecorded, PatchesRecorded, UpdateFinished,
     RunCompleted, RunFailed, RunCancelled, RunContinued, RunTerminated, RunTimedOut,
 )  # fmt: skip
 KINDS: Mapping[str, type[Event]] = {cls.kind: cls for cls in _CLASSES}
 OUTSIDE_ENDINGS = (RunTerminated, RunTimedOut)
 
-_MISSING = object()
+_TUPLES = {"signals", "updates", "names"}
+"""Fields that JSON gives back as lists."""
 _FIELDS: dict[type[Event], tuple[tuple[str, Any], ...]] = {
-    cls: tuple((f.name, {} if f.default_factory is dict else f.default) for f in fields(cls) if f.name != "time_us")
+    cls: tuple(
+        (f.name, {} if f.default_factory is dict else f.default) for f in fields(cls) if f.name != "time_us"
+    )
     for cls in _CLASSES
 }
 
@@ -307,11 +311,9 @@ def decode_event(stored: bytes) -> Event:
     cls = KINDS.get(data.pop("kind", ""))
     if cls is None or data.get("format", FORMAT) > FORMAT:
         raise NewerFormat(f"an event of a newer release (or none at all): {stored[:80]!r}")
-    if "signals" in data:
-        data["signals"] = tuple((name, payload) for name, payload in data["signals"])
+    for name in _TUPLES & data.keys():
+        data[name] = tuple(tuple(item) if isinstance(item, list) else item for item in data[name])
     try:
         return cls(time_us=data.pop("time"), **data)
     except (TypeError, KeyError) as error:
         raise NewerFormat(f"event {cls.kind!r} has fields that this release does not know: {error}") from None
-
-

@@ -44,8 +44,9 @@ def child_closed_body(number: int, state: str, result: str | None, failure: str 
     return _body({"number": number, "state": state, "result": result, "failure": failure})
 
 
-def update_answer(result: str | None, failure: str | None) -> str:
-    return _body({"result": result, "failure": failure})
+def answer_body(result: str | None, failure: str | None, *, rejected: bool = False) -> str:
+    """The answer to a query or an update: a payload, or what it raised; ``rejected``: nothing was done."""
+    return _body({"result": result, "failure": failure, "rejected": rejected})
 
 
 def reason_failure(reason: str | None) -> str:

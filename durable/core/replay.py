@@ -22,13 +22,16 @@ from durable.core.history import turns
 from durable.core.ids import derived_run_id
 from durable.core.loop import WorkflowLoop
 from durable.core.messages import reason_of
+from durable.core.patches import names_in, patches_of
 from durable.core.payload import Converter
+from durable.core.updates import Updates
 from durable.errors import (
     InstanceAlreadyExists,
     InstanceFinished,
     InstanceNotFound,
     NonDeterminismError,
     PayloadError,
+    QueryFailed,
     WorkflowCancelled,
     WorkflowTerminated,
 )
@@ -71,6 +74,8 @@ class Run:
         self.number = 0
         self.ended = False
         self._begins_with: RunStarted | None = None
+        self._begun_with: frozenset[str] = frozenset()
+        self._updates = Updates(self.context)
         self._converter = converter
         self._known = known
         self._main: asyncio.Task[Any] | None = None
@@ -102,6 +107,8 @@ class Run:
                 self.context.recorded = deque(
                     d for d in decisions if isinstance(d, events.SideEffectRecorded)
                 )
+                if number == 1 and decisions and isinstance(decisions[0], events.PatchesRecorded):
+                    self._begun_with = frozenset(decisions[0].names)
                 asked = self._replayed(number, event, decisions)
                 self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
                 self.number = number + len(decisions)
@@ -155,6 +162,25 @@ class Run:
         """An input for each timer that is due, in order of due time."""
         due = sorted((at, number) for number, at in self.context.timers.items() if at <= now_us)
         return [events.TimerFired(time_us=at, number=number) for at, number in due]
+
+    def query(self, name: str, args: str) -> str | None:
+        """The answer of a query, as a payload; ``None`` if the function may still come to be defined.
+
+        Raises `QueryFailed` for an unknown name and for arguments that do not fit, and what the function raises.
+        """
+        handler = self.context.queries.get(name)
+        if handler is None:
+            if not self.ended and name in names_in(self.definition.fn):
+                return None
+            known = ", ".join(sorted(self.context.queries)) or "none"
+            raise QueryFailed(f"workflow {self.definition.name!r} has no query {name!r}; known are: {known}")
+        try:
+            positional, named = self._converter.decode_args(args, handler.signature, f"query {name!r}")
+        except PayloadError as error:
+            raise QueryFailed(str(error)) from error
+        with self.context.read_only("a query"):
+            value = self.loop.look(lambda: handler.fn(*positional, **named))
+        return self._converter.encode(value, handler.signature.result, f"result of query {name!r}")
 
     def drop(self) -> None:
         """Forget the run: its coroutines are closed, and can neither write nor log anything."""
@@ -230,8 +256,8 @@ class Run:
                 return self._close_child(event)
             case events.SendResolved(number=number, outcome=outcome):
                 return self._sent(number, outcome)
-            case events.UpdateRequested():
-                return lambda: None
+            case events.UpdateRequested(key=key, name=name, args=args):
+                return lambda: self._updates.request(key, name, args)
             case _:
                 raise ValueError(f"{event.kind} is no input that a run can take")
 
@@ -242,7 +268,15 @@ class Run:
         for name, payload in event.signals:
             self.context.inbox(name).put(payload)
 
+        known = self._begun_with if self.context.replaying else patches_of(self.definition.fn)
+        self.context.patches = known
+
         def start() -> None:
+            if known:
+                # Under the number 0, ahead of everything: the first step's first decision.
+                self.context.issue(commands.RecordPatches(names=tuple(sorted(known))), 0)
+            for key, update, update_args in event.updates:
+                self._updates.request(key, update, update_args)
             self._main = self.loop.create_task(self.definition.fn(*args, **kwargs), name=self.definition.name)
 
         return start
@@ -346,7 +380,11 @@ class Run:
             return commands.FailRun(failure=failure_of(error).to_text())
         run_id = derived_run_id(self.identity.run_id, 0)
         return commands.ContinueRun(
-            run_id=run_id, args=args, signals=self.context.unread(), headers=self.context.headers
+            run_id=run_id,
+            args=args,
+            signals=self.context.unread(),
+            updates=tuple((key, name, payload) for key, (name, payload) in self.context.open_updates.items()),
+            headers=self.context.headers,
         )
 
     # --- matching -------------------------------------------------------------------------------------------------

@@ -55,14 +55,14 @@ class Draft:
                 self._send(command, messages.SIGNAL, messages.signal_body(name, payload))
             case commands.SendCancel(reason=reason):
                 self._send(command, messages.CANCEL, messages.cancel_body(reason))
-            case commands.FinishUpdate(key=key, result=result, failure=failure):
-                body = messages.update_answer(result, failure)
+            case commands.FinishUpdate(key=key, result=result, failure=failure, rejected=rejected):
+                body = messages.answer_body(result, failure, rejected=rejected)
                 self.replies.append(Reply(id=key, instance_id=self._task.instance_id, body=body))
             case (
                 commands.StartTimer()
                 | commands.CancelTimer()
                 | commands.RecordSideEffect()
-                | commands.RecordPatch()
+                | commands.RecordPatches()
                 | commands.CompleteRun()
                 | commands.FailRun()
                 | commands.CancelRun()
@@ -206,6 +206,7 @@ def _next_run(task: WorkflowTask, end: commands.ContinueRun, outcome: Outcome) -
         version=task.version,
         headers=end.headers,
         signals=end.signals,
+        updates=end.updates,
         previous_run_id=task.run_id,
     )
     return NewInstance(

@@ -99,12 +99,12 @@ class Parts:
 
     # --- who we are -----------------------------------------------------------------------------------------------
 
-    def claimant(self) -> Claimant:
+    def claimant(self, lease_us: int | None = None) -> Claimant:
         """This worker, with a new token for the attempts that the claim hands out."""
         return Claimant(
             worker_id=self.worker_id,
             token=new_token(),
-            lease_us=self.lease_us,
+            lease_us=lease_us or self.lease_us,
             queues=self.queues,
             workflows=self._definitions,
             activities=tuple(self.registry.activities),

@@ -9,8 +9,8 @@ Which function is called is told by the worker, from what is registered there; n
 The codec stays with the worker as well, since it may hold keys: payloads travel here as the JSON beneath.
 
 Requests are ``call``, ``cancel`` and ``token``; replies are ``begun``, ``heartbeat``, ``later`` (a token is wanted),
-and one of ``result``, ``failure`` or ``refused`` (arguments or result did not fit their annotations). Each
-carries the number of its call, so that a ``cancel`` that comes too late cannot hit the next one.
+and one of ``result``, ``parked`` (no result yet), ``failure`` or ``refused`` (arguments or result did not fit their
+annotations). Each carries the number of its call, so that a ``cancel`` that comes too late cannot hit the next one.
 """
 
 from __future__ import annotations
@@ -194,14 +194,16 @@ class _Child:
         """Answer one ``call``, whatever the function does."""
         number = call["number"]
         try:
-            kind, reply = "result", {"value": self._value(call)}
+            value = self._value(call)
+            kind, reply = ("parked", {}) if value is None else ("result", {"value": value})
         except _Refused as refused:
             kind, reply = "refused", {"failure": _told(refused.error)}
         except BaseException as error:  # SystemExit too: it is what the function raised, not our end
             kind, reply = "failure", {"failure": _told(error)}
         self._pipes.settle(kind, number, **reply)
 
-    def _value(self, call: dict[str, Any]) -> str:
+    def _value(self, call: dict[str, Any]) -> str | None:
+        """The encoded value; None if the activity is to be completed from elsewhere."""
         fn, signature = self._function(call["module"], call["qualname"])
         attempt = _Attempt(self._pipes, self._converter, call)
         try:
@@ -211,7 +213,7 @@ class _Child:
         self._pipes.tell("begun", call["number"])
         value = contextvars.copy_context().run(_called, attempt, fn, args, kwargs)
         if attempt.parked:
-            return "null"
+            return None
         try:
             return self._converter.encode(value, signature.result, f"result of {call['what']}")
         except PayloadError as error:

@@ -83,6 +83,11 @@ def check(definition: ActivityDefinition) -> None:
     """Raise ``ValueError`` if a child process could not find the activity's function by its name."""
     if definition.executor != "process":
         return
+    if getattr(sys, "frozen", False):
+        raise ValueError(
+            f"activity {definition.name!r} has executor='process', but this program is frozen into an executable,"
+            " which cannot start a Python of its own: drop executor='process'"
+        )
     fn = definition.fn
     reason = _not_findable(fn)
     if reason is not None:
@@ -136,6 +141,7 @@ class Processes:
         self._waiting: deque[_Call] = deque()
         self._running: set[_Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy = 0
         self._closed = False
 
     async def run(self, attempt: ProcessAttempt, definition: ActivityDefinition) -> Any:
@@ -147,11 +153,8 @@ class Processes:
         if self._closed:
             raise RuntimeError(f"activity {attempt.label}: its worker is closed")
         call = _Call(attempt, definition, self._converter, self._known)
-        if len(self._tasks) < self._most:
-            child = self._idle.pop() if self._idle else None
-            task = asyncio.get_running_loop().create_task(self._work(call, child), name="durable process")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self._busy < self._most:
+            self._begin(call)
         else:
             self._waiting.append(call)
         return await call.done
@@ -165,6 +168,13 @@ class Processes:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(child.end() for child in idle), *self._tasks)
 
+    def _begin(self, call: _Call) -> None:
+        child = self._idle.pop() if self._idle else None
+        self._busy += 1
+        task = asyncio.get_running_loop().create_task(self._work(call, child), name="durable process")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _work(self, call: _Call | None, child: _Child | None) -> None:
         """One call after the other, as long as some are waiting."""
         while call is not None:
@@ -172,7 +182,8 @@ class Processes:
             child = await self._served(call, child)
             self._running.discard(call)
             call = self._waiting.popleft() if self._waiting else None
-        # From here to the end of the task nothing else runs, so the number of processes is kept.
+        # Nothing may be awaited between the last look at those waiting and this, or one could wait for ever.
+        self._busy -= 1
         if child is not None and not self._closed:
             self._idle.append(child)
         elif child is not None:
@@ -180,19 +191,20 @@ class Processes:
 
     async def _served(self, call: _Call, child: _Child | None) -> _Child | None:
         """Do one call; gives the process if it can be used again."""
-        fresh = child is None or not child.alive
+        if call.done.done():
+            return child
+        used = child is not None
         try:
-            if child is None or fresh:
-                child = await _Child.start(self._converter)
+            child = child or await _Child.start(self._converter)
             await child.serve(call)
         except Exception as error:
             if child is not None:
-                await child.end(grace_seconds=0)
+                await child.end()
             call.fail(error)
             return None
         if child.alive:
             return child
-        if not fresh and not call.begun and not call.done.done():
+        if used and not call.begun:
             return await self._served(call, None)  # it died before it was given the call
         call.fail(WorkerLost(f"the process of activity {call.attempt.label} died: {child.death}"))
         return None
@@ -237,11 +249,14 @@ class _Call:
 
     def settle(self, message: dict[str, Any]) -> None:
         """Take the child's last word."""
-        if message["kind"] == "result":
-            self._succeed(message["value"])
-            return
-        error = rebuild(Failure.from_text(message["failure"]), self._known)
-        self.fail(ResultRefused(error) if message["kind"] == "refused" else error)
+        match message["kind"]:
+            case "result":
+                self._succeed(message["value"])
+            case "parked":
+                self._give(None)
+            case kind:
+                error = rebuild(Failure.from_text(message["failure"]), self._known)
+                self.fail(ResultRefused(error) if kind == "refused" else error)
 
     def _succeed(self, text: str) -> None:
         try:
@@ -249,7 +264,10 @@ class _Call:
             value = _PLAIN.decode(text, self._definition.signature.result, what)
         except PayloadError as error:
             self.fail(ResultRefused(error))
-            return
+        else:
+            self._give(value)
+
+    def _give(self, value: Any) -> None:
         if not self.done.done():
             self.done.set_result(value)
 
@@ -268,6 +286,7 @@ class _Child:
         self._stdin = process.stdin
         self._stdout = process.stdout
         self._number = 0
+        self._call: _Call | None = None
         self._killer: asyncio.TimerHandle | None = None
 
     @staticmethod
@@ -298,21 +317,20 @@ class _Child:
 
     async def serve(self, call: _Call) -> None:
         """Do a call, to the end of the function or of the process. ``call`` may be given up meanwhile."""
-        if call.done.done():
-            return
         self._number += 1
+        self._call = call
         self._send(call.request())
         call.done.add_done_callback(self._given_up)
         try:
             while (message := await self._receive()) is not None:
                 if message["number"] == self._number and await self._taken(call, message):
                     return
-            await self.end(grace_seconds=0)
+            await self.end()
         except BaseException:
             self._kill()
             raise
         finally:
-            call.done.remove_done_callback(self._given_up)
+            self._call = None
             self._spare()
 
     async def _taken(self, call: _Call, message: dict[str, Any]) -> bool:
@@ -331,16 +349,14 @@ class _Child:
         return False
 
     def _given_up(self, done: asyncio.Future[Any]) -> None:
-        if done.cancelled():
+        # Such a callback may come when the call is over, and another one has begun.
+        if self._call is not None and self._call.done is done and done.cancelled():
             self._send({"kind": "cancel"})
             self._kill_after(GRACE_SECONDS)
 
-    async def end(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Close the pipe, which ends an idle process, and wait for the end; kill it after the grace time."""
-        if grace_seconds:
-            self._kill_after(grace_seconds)
-        else:
-            self._kill()
+    async def end(self) -> None:
+        """Close the pipe, which ends the process, and wait for the end; kill it after the grace time."""
+        self._kill_after(GRACE_SECONDS)
         self._stdin.close()
         await self._process.wait()
         self._spare()

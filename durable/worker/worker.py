@@ -24,6 +24,7 @@ from durable.worker.claims import Claims
 from durable.worker.leases import Leases
 from durable.worker.parts import Parts
 from durable.worker.processes import Processes
+from durable.worker.questions import Questions
 from durable.worker.upkeep import Upkeep
 from durable.worker.workflow_tasks import WorkflowTasks
 
@@ -130,6 +131,7 @@ class Worker:
         parts.claims = claims = Claims(
             parts, upkeep, max_workflow_tasks=self._max_workflow_tasks, poll_seconds=client.poll_seconds
         )
+        self._questions = Questions(parts, client.poll_seconds)
         loop = asyncio.get_running_loop()
         self._renewer = loop.create_task(parts.leases.run(), name=f"{self.name} leases")
         self._claimers = [
@@ -138,6 +140,7 @@ class Worker:
                 ("workflow claims", claims.claim_workflow_tasks()),
                 ("activity claims", claims.claim_activity_tasks()),
                 ("stalled", upkeep.try_stalled()),
+                ("questions", self._questions.run()),
             )
         ]
 
@@ -149,6 +152,7 @@ class Worker:
         parts.draining = True
         await _cancelled(self._claimers)
         parts.claims.close()
+        self._questions.close()
         await self._drain(parts, hurry)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(1.0, self._shutdown_seconds)):

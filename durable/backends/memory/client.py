@@ -133,7 +133,7 @@ class MemoryClientStore:
             row = QuestionRow(question=question, expires_at_us=now_us + question.timeout_us)
             self._tables.questions[key] = self._tables.unanswered[key] = row
             self._tables.old_questions.put(key, row.expires_at_us + REPLIES_KEPT_US)
-            self._tables.bell.ring("workflow")
+            self._tables.bell.ring("question")
         return Ticket(id=question.id, instance_id=question.ref.instance_id)
 
     async def replies(self, tickets: Sequence[Ticket]) -> Answer[Reply | None]:

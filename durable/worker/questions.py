@@ -1,0 +1,117 @@
+"""Questions: queries of instances, answered by any worker that has the code; also of paused, stalled and ended runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from durable.backends.records import AskedTask, HistoryRange, Reply
+from durable.core import messages
+from durable.core.context import RunIdentity
+from durable.core.failure import failure_of
+from durable.core.history import decode_history
+from durable.core.replay import Run, load
+from durable.errors import BackendError, DurableError, QueryFailed
+
+if TYPE_CHECKING:
+    from durable.worker.parts import Parts
+
+MAX_QUESTIONS = 100
+LEASE_US = 1_000_000
+"""A question whose function is not defined yet is asked again after this time."""
+MAX_COPIES = 16
+_log = logging.getLogger("durable")
+
+
+class Questions:
+    """Claims questions and answers them."""
+
+    def __init__(self, parts: Parts, poll_seconds: float) -> None:
+        self._parts = parts
+        self._poll = poll_seconds
+        self._listener = parts.store.bell.listen("question")
+        self._copies: OrderedDict[tuple[str, int], Run] = OrderedDict()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listener.close()
+        for run in self._copies.values():
+            run.drop()
+        self._copies.clear()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        parts = self._parts
+        while True:
+            try:
+                answer = await parts.store.claim_questions(parts.claimant(lease_us=LEASE_US), MAX_QUESTIONS)
+                if answer.items:
+                    await self._answer(answer.items)
+            except BackendError as error:
+                _log.warning("questions could not be claimed: %s", error)
+                await asyncio.sleep(random.uniform(0.5, 1.0))
+                continue
+            wait = self._poll
+            if answer.next_wake_us is not None:
+                wait = min(wait, max(0.0, (answer.next_wake_us - answer.now_us) / 1e6))
+            await self._listener.wait(wait)
+
+    async def _answer(self, asked: Sequence[AskedTask]) -> None:
+        loop = asyncio.get_running_loop()
+        unknown = [task for task in asked if (task.run_id, task.head.number) not in self._copies]
+        ranges = [HistoryRange(instance_id=task.instance_id, run_id=task.run_id) for task in unknown]
+        slices = await self._parts.reads.read(ranges) if ranges else ()
+        histories = {piece.run_id: piece.events for piece in slices}
+        replies: asyncio.Future[list[Reply]] = loop.create_future()
+        # Runs are driven from plain callbacks, never from inside a task of the worker's loop.
+        loop.call_soon(
+            lambda: replies.set_result([r for task in asked for r in self._reply(task, histories)])
+        )
+        answers = await replies
+        if answers:
+            await self._parts.store.answer(answers)
+
+    def _reply(self, task: AskedTask, histories: dict[str, tuple[bytes, ...]]) -> list[Reply]:
+        """The reply, or nothing when the query's function may still come to be defined."""
+        try:
+            run = self._copy(task, histories.get(task.run_id, ()))
+            result = self._parts.watchdog.run(task.instance_id, run.query, task.name, task.body)
+            if result is None:
+                return []
+            body = messages.answer_body(result, None)
+        except Exception as error:
+            failed = error if isinstance(error, QueryFailed) else _failed(task, error)
+            body = messages.answer_body(None, failure_of(failed).to_text())
+        return [Reply(id=task.question_id, instance_id=task.instance_id, body=body)]
+
+    def _copy(self, task: AskedTask, stored: tuple[bytes, ...]) -> Run:
+        """A run of its own, at the head that was asked about: a query that changes what it should not spoils no run."""
+        key = (task.run_id, task.head.number)
+        run = self._copies.get(key)
+        if run is None:
+            definition = self._parts.registry.workflow(task.workflow, task.version)
+            assert definition is not None, "a claim names the definitions that the worker has"
+            identity = RunIdentity(instance_id=task.instance_id, run_id=task.run_id, first_run_id=task.run_id)
+            history = decode_history(stored[: task.head.number])
+            run = self._parts.watchdog.run(
+                task.instance_id, load, definition, identity, history,
+                converter=self._parts.converter, known=self._parts.known,
+            )  # fmt: skip
+            self._keep(key, run)
+        return run
+
+    def _keep(self, key: tuple[str, int], run: Run) -> None:
+        self._copies[key] = run
+        while len(self._copies) > MAX_COPIES:
+            _, oldest = self._copies.popitem(last=False)
+            oldest.drop()
+
+
+def _failed(task: AskedTask, error: Exception) -> QueryFailed:
+    if isinstance(error, DurableError):
+        return QueryFailed(str(error))
+    return QueryFailed(f"query {task.name!r} raised {type(error).__name__}: {error}")
