@@ -12,6 +12,7 @@ import pytest
 _LAWS = (
     "activities",
     "batches",
+    "bells",
     "claims",
     "closing_and_children",
     "continuing",
@@ -24,7 +25,6 @@ _LAWS = (
     "outbox",
     "pausing_and_ending",
     "questions",
-    "random_operations",
     "repeating",
     "stalling",
     "upkeep_and_audit",

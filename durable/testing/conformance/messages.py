@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from durable.backends.records import (
     MAX_MESSAGES_PER_TASK,
     MAX_UNREAD_MESSAGES,
@@ -195,7 +193,6 @@ class MessageLaws(Laws):
         assert await bench.commit(step(at, consumed=consumed, seen=task.seen)) == [Accepted(unread=True)]
         assert [m.number for m in await bench.unread("a")] == [MAX_MESSAGES_PER_TASK + 1]
 
-    @pytest.mark.timeout(300)
     async def test_an_inbox_is_full_at_its_limit_and_not_before(self, bench: Bench) -> None:
         at = await bench.waiting("a")
         for begin in range(0, MAX_UNREAD_MESSAGES - 1, 5_000):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable.testing.conformance.activities import ActivityLaws
 from durable.testing.conformance.batches import BatchLaws
+from durable.testing.conformance.bells import BellLaws
 from durable.testing.conformance.claims import ClaimLaws
 from durable.testing.conformance.closing_and_children import ClosingLaws
 from durable.testing.conformance.continuing import ContinuingLaws
@@ -28,6 +29,7 @@ class StoreLaws(
     ClaimLaws,
     LeaseLaws,
     ActivityLaws,
+    BellLaws,
     ClosingLaws,
     ContinuingLaws,
     ChangeLaws,
