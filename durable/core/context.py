@@ -20,7 +20,7 @@ from durable.core import commands
 from durable.core.commands import Command, Publish
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import SideEffectRecorded
-from durable.core.loop import WorkflowLoop, current_workflow_loop
+from durable.core.loop import RunDropped, WorkflowLoop, current_workflow_loop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
 from durable.errors import ForbiddenInWorkflow
@@ -225,6 +225,8 @@ class RunContext:
         return self._next_number
 
     def check_open(self) -> None:
+        if self.loop.is_closed():
+            raise RunDropped(f"run {self.identity.run_id} was dropped")
         if self._read_only is not None:
             raise ForbiddenInWorkflow(
                 f"{self._read_only} may only look: it cannot start, send, wait for or change anything in instance "

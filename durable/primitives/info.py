@@ -77,11 +77,13 @@ def info() -> WorkflowInfo:
 
 
 class _RunLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the ids of the run, and says nothing while history is replayed (it was said the first time)."""
+    """Adds the ids of the run, and says nothing while history is replayed (it was said the first time), nor when dropped."""
 
     def isEnabledFor(self, level: int) -> bool:
         run = run_or_none()
-        return (run is None or not run.replaying) and super().isEnabledFor(level)
+        if run is not None and (run.replaying or run.loop.is_closed()):
+            return False
+        return super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         run = run_or_none()
