@@ -279,6 +279,7 @@ _CLASSES: tuple[type[Event], ...] = (
 )  # fmt: skip
 KINDS: Mapping[str, type[Event]] = {cls.kind: cls for cls in _CLASSES}
 OUTSIDE_ENDINGS = (RunTerminated, RunTimedOut)
+_BASE_WEIGHT = 60  # kind, time, number, and what JSON needs
 
 _TUPLES = {"signals", "updates", "names"}
 """Fields that JSON gives back as lists."""
@@ -288,6 +289,13 @@ _FIELDS: dict[type[Event], tuple[tuple[str, Any], ...]] = {
     )
     for cls in _CLASSES
 }
+
+
+def weight(event: Event) -> int:
+    """About how many bytes an event takes: the same whether it just happened or is replayed, and cheap to know."""
+    texts = (getattr(event, name) for name, _ in _FIELDS[type(event)])
+    carried = sum(len(p) for _, p in event.signals) if isinstance(event, RunStarted) else 0
+    return _BASE_WEIGHT + carried + sum(len(text) for text in texts if isinstance(text, str))
 
 
 def encode_event(event: Event) -> bytes:

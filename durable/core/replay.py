@@ -16,7 +16,7 @@ from durable.core import commands, events
 from durable.core.commands import Command, EndOfRun, Publish, decision_of, describe, shape
 from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site
 from durable.core.definition import WorkflowDefinition
-from durable.core.events import Decision, Event, Input, RunStarted
+from durable.core.events import Decision, Event, Input, RunStarted, weight
 from durable.core.failure import Failure, failure_of, rebuild
 from durable.core.history import turns
 from durable.core.ids import derived_run_id
@@ -109,7 +109,10 @@ class Run:
                 )
                 if number == 1 and decisions and isinstance(decisions[0], events.PatchesRecorded):
                     self._begun_with = frozenset(decisions[0].names)
+                self.context.history_length = number
+                self.context.history_bytes += weight(event)
                 asked = self._replayed(number, event, decisions)
+                self.context.history_bytes += sum(map(weight, decisions))
                 self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
                 self.number = number + len(decisions)
         finally:
@@ -140,9 +143,12 @@ class Run:
             if event is not begins_with:
                 appended.append(ordered)
             self.context.history_length = self.number + len(appended)
+            self.context.history_bytes += weight(ordered)
             more, step = self._apply(ordered)
             asked += more
-            appended += [decision_of(command, ordered.time_us) for command in more]
+            decisions = [decision_of(command, ordered.time_us) for command in more]
+            self.context.history_bytes += sum(map(weight, decisions))
+            appended += decisions
             variables |= step.vars
             published += step.published
             status = step.status or status

@@ -152,7 +152,6 @@ class WorkflowTasks:
         except BaseException as error:
             self._fell(task, error)
             return None
-        run.context.history_bytes = task.history_bytes
         warm = WarmRun(task=task, run=run, head=task.head, seen=task.seen - len(task.messages))
         self.cache.put(warm)
         return warm
