@@ -20,7 +20,7 @@ from durable.core.events import Decision, Event, Input, RunStarted, weight
 from durable.core.failure import Failure, failure_of, rebuild
 from durable.core.history import turns
 from durable.core.ids import derived_run_id
-from durable.core.loop import WorkflowLoop
+from durable.core.loop import WorkflowLoop, mark_recorded
 from durable.core.messages import reason_of
 from durable.core.patches import names_in, patches_of
 from durable.core.payload import Converter
@@ -308,6 +308,7 @@ class Run:
         pending = self.context.pending.pop(number, None)
         if pending is None:
             return lambda: None
+        mark_recorded(error)
         return lambda: _set_exception(pending.future, error)
 
     def _refuse_child(self, number: int) -> Callable[[], None]:
