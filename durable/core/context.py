@@ -245,10 +245,12 @@ class RunContext:
     def read_only(self, what: str) -> Iterator[None]:
         """Code that may look and not touch: conditions, queries, validators."""
         before, self._read_only = self._read_only, what
+        shut, self.loop._shut = self.loop._shut, True
         try:
             yield
         finally:
             self._read_only = before
+            self.loop._shut = shut
 
     # --- state of the run that is no command ------------------------------------------------------------------------
 
