@@ -170,14 +170,21 @@ class RunContext:
 
     # --- commands -----------------------------------------------------------------------------------------------
 
-    def number(self) -> int:
-        """The next command's number. Raises `ForbiddenInWorkflow` where no command may be issued."""
+    def number(self, called: Site | None = None) -> int:
+        """The next command's number. Raises `ForbiddenInWorkflow` where no command may be issued.
+
+        ``called`` is the `site` of a call whose coroutine runs later, maybe as a task of its own.
+        """
         self.check_open()
         number = self._next_number
         self._next_number = number + 1
-        if self.sites is not None:
-            self.sites[number] = _site_of(sys._getframe(1))
+        if self.sites is not None and (site := called or _site_of(sys._getframe(1))) is not None:
+            self.sites[number] = site
         return number
+
+    def site(self) -> Site | None:
+        """Where workflow code is now; ``None`` unless commands are traced."""
+        return None if self.sites is None else _site_of(sys._getframe(1))
 
     def issue(self, command: Command, number: int) -> None:
         """Add a command, made with a `number` of its own, to the step."""
@@ -335,13 +342,15 @@ def run_or_none() -> RunContext | None:
 _PACKAGE = __name__.split(".", 1)[0] + "."
 
 
-def _site_of(frame: FrameType | None) -> Site:
-    """The innermost frame that is neither the engine's nor asyncio's."""
+def _site_of(frame: FrameType | None) -> Site | None:
+    """The innermost frame that is neither the engine's nor asyncio's; ``None`` where the step begins without one."""
     task = asyncio.current_task()
     name = task.get_name() if task is not None else "?"
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
+        if module == "durable.core.loop":
+            return None  # further out is who drives the run, not the workflow
         if not (module.startswith((_PACKAGE, "asyncio.", "anyio.", "contextlib")) or module == "asyncio"):
             return Site(frame.f_code.co_filename, frame.f_lineno, name)
         frame = frame.f_back
-    return Site("?", 0, name)
+    return None

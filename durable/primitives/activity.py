@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from durable.core.commands import CancelActivity, ScheduleActivity
-from durable.core.context import RunContext, run_or_none
+from durable.core.context import RunContext, Site, run_or_none
 from durable.core.definition import ActivityDefinition, ActivityOptions, Executor
 from durable.core.retry import Retry, seconds
 from durable.core.signature import CallSignature
@@ -58,7 +58,7 @@ class Activity(Generic[P, R_co]):
             called: Coroutine[Any, Any, R_co] = self.definition.fn(*args, **kwargs)
             return called
         self.definition.signature.bind(args, kwargs)
-        return self._scheduled(run, args, kwargs)
+        return self._scheduled(run, args, kwargs, run.site())
 
     @overload
     def __get__(self, instance: None, owner: type[Any]) -> Activity[P, R_co]: ...
@@ -81,10 +81,12 @@ class Activity(Generic[P, R_co]):
         """A copy with other options: ``await charge.options(queue="eu", timeout=5)(order)``."""
         return Activity(_with(self.definition, keywords))
 
-    async def _scheduled(self, run: RunContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R_co:
+    async def _scheduled(
+        self, run: RunContext, args: tuple[Any, ...], kwargs: dict[str, Any], called: Site | None
+    ) -> R_co:
         definition = self.definition
         payload = run.converter.encode_args(definition.signature, args, kwargs, self._what)
-        number = run.number()
+        number = run.number(called)
         limit = definition.options.queue_timeout_seconds
         run.issue(
             ScheduleActivity(
