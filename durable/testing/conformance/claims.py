@@ -156,6 +156,7 @@ class ClaimLaws(Laws):
         """Its reply was lost."""
         for name in "abc":
             await bench.start(name)
+            await bench.advance(1)
         claim = bench.claimant("w1")
         first = await bench.store.claim_workflow_tasks(claim, 2)
         again = await bench.store.claim_workflow_tasks(claim, 2)

@@ -110,7 +110,7 @@ class M16DueComparedInWholeSeconds(Layer):
             for name in ("wake_at_us", "fired_until_us")
             if (us := getattr(checkpoint, name)) is not None
         }
-        return replace(checkpoint, **seconds)  # type: ignore[arg-type]
+        return replace(checkpoint, **seconds)
 
 
 class M21LeaseFreedByOneWhoDoesNotHoldIt(Layer):
