@@ -1,4 +1,4 @@
-"""Judges `commit`: a checkpoint is written whole if the run's head is still the one it was made from, else not at all."""
+"""Judges `commit`: a checkpoint is written whole if its run's head still stands, else not at all."""
 
 from __future__ import annotations
 

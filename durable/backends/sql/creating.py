@@ -65,7 +65,8 @@ def follow(
 ) -> None:
     """Make the next run of an instance whose current run was just closed.
 
-    ``paused_for`` (a reason): people paused the instance, not only this life of it. ``left_unread``: messages are there for it.
+    ``paused_for`` (a reason): people paused the instance, not only this life of it.
+    ``left_unread``: there are messages for it.
     """
     made = _row(ledger, new)
     made.sent, made.seen = old.sent, old.seen
@@ -152,7 +153,6 @@ def _row(ledger: Ledger, new: NewInstance) -> RunRow:
         start_at_us=new.start_at_us,
         deadline_us=None,
         overdue_at_us=None,
-        overdue_token=None,
         created_at_us=now,
         updated_at_us=now,
         closed_at_us=None,

@@ -60,7 +60,6 @@ class RunRow:
     start_at_us: int | None
     deadline_us: int | None
     overdue_at_us: int | None
-    overdue_token: str | None
     created_at_us: int
     updated_at_us: int
     closed_at_us: int | None
@@ -113,7 +112,7 @@ class RunRow:
         )
         self.retryable_at_us = max(self.retry_at_us or 0, leased or 0) if state == "stalled" else None
         if state not in OPEN_STATES:
-            self.ready_at_us = self.overdue_at_us = self.overdue_token = None
+            self.ready_at_us = self.overdue_at_us = None
 
     def view(self) -> InstanceView:
         """As a client sees it. A row whose tags or variables are broken shows none, and a problem that says so."""

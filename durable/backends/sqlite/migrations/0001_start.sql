@@ -47,7 +47,6 @@ CREATE TABLE IF NOT EXISTS instances (
     start_at_us INTEGER,
     deadline_us INTEGER,
     overdue_at_us INTEGER,
-    overdue_token TEXT,
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL,
     closed_at_us INTEGER,
@@ -67,7 +66,7 @@ CREATE TABLE IF NOT EXISTS instances (
 CREATE INDEX IF NOT EXISTS instances_claimable ON instances (queue, workflow, version, claimable_at_us)
     WHERE claimable_at_us IS NOT NULL;
 CREATE INDEX IF NOT EXISTS instances_leased ON instances (lease_owner, ready_at_us)
-    WHERE lease_owner IS NOT NULL AND ready_at_us IS NOT NULL;
+    WHERE lease_owner IS NOT NULL AND ready_at_us IS NOT NULL AND state = 'running';
 CREATE INDEX IF NOT EXISTS instances_overdue ON instances (overdue_at_us) WHERE overdue_at_us IS NOT NULL;
 CREATE INDEX IF NOT EXISTS instances_retryable ON instances (queue, workflow, version, retryable_at_us)
     WHERE retryable_at_us IS NOT NULL;
@@ -107,7 +106,6 @@ CREATE TABLE IF NOT EXISTS past_runs (
     start_at_us INTEGER,
     deadline_us INTEGER,
     overdue_at_us INTEGER,
-    overdue_token TEXT,
     created_at_us INTEGER NOT NULL,
     updated_at_us INTEGER NOT NULL,
     closed_at_us INTEGER,
@@ -198,7 +196,6 @@ CREATE TABLE IF NOT EXISTS closings (
     run_id TEXT NOT NULL,
     instance_id TEXT NOT NULL,
     claimable_at_us INTEGER NOT NULL,
-    claim_token TEXT,
     PRIMARY KEY (part, instance_id, run_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -209,21 +206,17 @@ CREATE TABLE IF NOT EXISTS questions (
     id TEXT NOT NULL,
     instance_id TEXT NOT NULL,
     run_id TEXT,
-    workflow TEXT NOT NULL,
-    version TEXT NOT NULL,
-    queue TEXT NOT NULL,
     name TEXT NOT NULL,
     body TEXT NOT NULL,
     asked_at_us INTEGER NOT NULL,
     expires_at_us INTEGER NOT NULL,
     claimable_at_us INTEGER,           -- NULL: answered
-    claim_token TEXT,
     reply TEXT,
     kept_until_us INTEGER NOT NULL,
     PRIMARY KEY (part, instance_id, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX IF NOT EXISTS questions_claimable ON questions (workflow, version, claimable_at_us)
+CREATE INDEX IF NOT EXISTS questions_claimable ON questions (claimable_at_us)
     WHERE claimable_at_us IS NOT NULL;
 CREATE INDEX IF NOT EXISTS questions_kept ON questions (kept_until_us);
 
@@ -249,7 +242,6 @@ CREATE TABLE IF NOT EXISTS outbox (
     headers TEXT NOT NULL,             -- JSON
     created_at_us INTEGER NOT NULL,
     lease_until_us INTEGER NOT NULL,
-    claim_token TEXT,
     PRIMARY KEY (part, instance_id, run_id, sequence)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,0 +1,15 @@
+"""The SQLite store: one file, several processes of one host.
+
+opening.py          the address, the file, the schema, the settings
+lane.py             a thread with a queue of calls: the group commit
+crews.py            the writer's and the reader's connection; transactions; checkpoints; hearing others
+calls.py            a batch: read the rows, have them judged (`durable.backends.sql`), write
+rows_io.py          reading and writing rows
+worker_calls.py client_calls.py admin_calls.py     the three parts of the contract
+run_claims.py activity_claims.py questions.py outbox.py deletion.py audit.py    what they need
+migrations/         the schema
+"""
+
+from durable.backends.sqlite.store import SqliteStore, open_store
+
+__all__ = ["SqliteStore", "open_store"]
