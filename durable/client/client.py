@@ -16,7 +16,6 @@ from durable.backends.batches import Batches
 from durable.backends.clock import StoreClock
 from durable.backends.contract import Backend
 from durable.backends.records import (
-    Accepted,
     ActivityFinished,
     ActivityOutcome,
     ActivityRef,
@@ -25,16 +24,12 @@ from durable.backends.records import (
     End,
     Existing,
     Filter,
-    Finished,
-    Full,
     Head,
     HistoryRange,
     InstanceRef,
     InstanceView,
     NewInstance,
     NewMessage,
-    NotFound,
-    Paused,
     Refused,
     State,
     Stats,
@@ -45,6 +40,7 @@ from durable.client.address import Address, open_backend
 from durable.client.asking import Asking
 from durable.client.endings import termination
 from durable.client.instance import Instance, Page, description_of
+from durable.client.verdicts import demand, is_accepted, not_found
 from durable.client.waiting import Waiting
 from durable.core import messages
 from durable.core.definition import WorkflowDefinition
@@ -56,10 +52,8 @@ from durable.core.retry import seconds
 from durable.core.signature import CallSignature
 from durable.errors import (
     BackendError,
-    DurableError,
     InstanceAlreadyExists,
     InstanceFinished,
-    InstanceNotFound,
     PayloadError,
 )
 from durable.primitives.signal import Signal, signal_payload
@@ -286,7 +280,8 @@ class Client:
         self, id: str, run_id: str | None = None, *, workflow: Workflow[..., Any] | None = None
     ) -> Instance[Any]:
         """A handle to an instance (or one run of it), without I/O. ``workflow`` makes its result typed."""
-        return Instance(self, _id_of(id), run_id, None if workflow is None else workflow.definition)
+        definition = None if workflow is None else workflow.definition
+        return Instance(self, _id_of(id), run_id, definition, follows=run_id is None)
 
     async def list_instances(
         self,
@@ -330,8 +325,10 @@ class Client:
         """The history of an instance's run as text, for `durable.testing.replay` and for keeping."""
         view = await self.view(InstanceRef(instance_id=id, run_id=run_id))
         answer = await self.store.read_history([HistoryRange(instance_id=id, run_id=view.run_id)])
+        parent = None if view.parent is None else (view.parent.instance_id, view.parent.run_id)
         header = {
             "format": 1, "instance_id": id, "run_id": view.run_id, "workflow": view.workflow, "version": view.version,
+            "first_run_id": view.first_run_id, "parent": parent,  # code may ask for them: durable.info()
         }  # fmt: skip
         lines = [orjson.dumps(header), *answer.items[0].events]
         return b"\n".join(lines).decode()
@@ -361,7 +358,7 @@ class Client:
         verdict, _ = await self._finishes.submit(outcome)
         if isinstance(verdict, Refused):
             raise PayloadError(f"activity of instance {ref.instance_id!r}: {verdict.reason}")
-        if not _is_accepted(verdict):
+        if not is_accepted(verdict):
             raise InstanceFinished(
                 f"activity {ref.number} of instance {ref.instance_id!r} does not wait for this token (any more)"
             )
@@ -373,20 +370,20 @@ class Client:
         view, now_us = await self._gets.submit(ref)
         self.clock.hear(now_us)
         if view is None:
-            raise _not_found(ref)
+            raise not_found(ref)
         return view
 
     async def send(self, message: NewMessage) -> None:
         """Send a message. Raises `InstanceNotFound`, `InstanceFinished`, `BackendError`."""
         verdict, now_us = await self._sends.submit(message)
         self.clock.hear(now_us)
-        _demand(verdict, InstanceRef(instance_id=message.instance_id, run_id=message.run_id))
+        demand(verdict, InstanceRef(instance_id=message.instance_id, run_id=message.run_id))
 
-    async def change(self, change: Change) -> None:
-        """Change an instance. Raises `InstanceNotFound`, `InstanceFinished`, `BackendError`."""
+    async def try_change(self, change: Change) -> Verdict:
+        """Change an instance, and give the store's verdict. Raises `BackendError`."""
         verdict, now_us = await self._changes.submit(change)
         self.clock.hear(now_us)
-        _demand(verdict, change.ref)
+        return verdict
 
     def signal_message(self, id: str, signal: Signal[Any] | str, value: Any, key: str | None) -> NewMessage:
         """The message that a signal is, for the current run, whoever it is. Raises `PayloadError`."""
@@ -467,31 +464,6 @@ def _parked(token: str) -> tuple[ActivityRef, str]:
         raise ValueError("this is no token of durable.complete_later()")
     run_id, number, secret, instance_id = parts
     return ActivityRef(instance_id=instance_id, run_id=run_id, number=int(number)), secret
-
-
-def _is_accepted(verdict: Verdict) -> bool:
-    return isinstance(verdict, Accepted | Paused)
-
-
-def _demand(verdict: Verdict, ref: InstanceRef) -> None:
-    if _is_accepted(verdict):
-        return
-    match verdict:
-        case NotFound():
-            raise _not_found(ref)
-        case Finished(state=state):
-            raise InstanceFinished(f"instance {ref.instance_id!r} has finished ({state})")
-        case Full():
-            raise BackendError(f"instance {ref.instance_id!r} has too many unread messages: try again later")
-        case Refused(reason=reason):
-            raise PayloadError(f"instance {ref.instance_id!r}: {reason}")
-        case _:
-            raise DurableError(f"instance {ref.instance_id!r}: the store answered {verdict!r}")
-
-
-def _not_found(ref: InstanceRef) -> InstanceNotFound:
-    run = f" has no run {ref.run_id!r}" if ref.run_id else " does not exist"
-    return InstanceNotFound(f"instance {ref.instance_id!r}{run}")
 
 
 async def _anything(*args: Any, **kwargs: Any) -> Any:

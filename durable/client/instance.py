@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import orjson
 
 from durable.backends.records import (
+    Change,
+    Finished,
     HistoryRange,
     InstanceRef,
     InstanceView,
@@ -24,6 +26,7 @@ from durable.backends.records import (
     Unfinished,
 )
 from durable.client.endings import termination
+from durable.client.verdicts import demand, not_found
 from durable.core import messages
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event
@@ -128,13 +131,24 @@ class Page:
 
 
 class Instance(Generic[R_co]):
-    """A handle to an instance; awaiting it gives the result. ``run_id`` is the run it was made for, if any."""
+    """A handle to an instance; awaiting it gives the result.
+
+    One that `Client.create_instance` gave follows its runs: ``run_id`` is the first, and what it tells is about the
+    latest. One that `Client.get_instance` gave with a ``run_id`` tells of exactly that run.
+    """
 
     def __init__(
-        self, client: Client, id: str, run_id: str | None, definition: WorkflowDefinition | None
+        self,
+        client: Client,
+        id: str,
+        run_id: str | None,
+        definition: WorkflowDefinition | None,
+        *,
+        follows: bool = True,
     ) -> None:
         self._client = client
         self._definition = definition
+        self._follows = follows
         self.id = id
         self.run_id = run_id
 
@@ -193,11 +207,11 @@ class Instance(Generic[R_co]):
 
         Raises `InstanceNotFound`.
         """
-        return description_of(await self._client.view(self._ref), self._client.converter)
+        return description_of(await self._view(), self._client.converter)
 
     async def history(self) -> list[HistoryEvent]:
         """The events of the run, from number 1, without gaps. Raises `InstanceNotFound`."""
-        view = await self._client.view(self._ref)
+        view = await self._view()
         answer = await self._client.store.read_history(
             [HistoryRange(instance_id=self.id, run_id=view.run_id)]
         )
@@ -239,16 +253,16 @@ class Instance(Generic[R_co]):
 
     async def terminate(self, reason: str | None = None) -> None:
         """End the instance at once, without clean-up and without its code. Raises like `cancel`."""
-        view = await self._client.view(self._ref)
-        await self._client.change(termination(self._ref, view.parent, reason, self._client.clock.now_us()))
+        now_us = self._client.clock.now_us()
+        await self._change(lambda ref, view: termination(ref, view.parent, reason, now_us))
 
     async def pause(self, reason: str | None = None) -> None:
         """Stop handing out the instance's work; what runs may finish. Raises like `cancel`."""
-        await self._client.change(Pause(ref=self._ref, reason=reason))
+        await self._change(lambda ref, _: Pause(ref=ref, reason=reason))
 
     async def resume(self) -> None:
         """Undo `pause`; a stalled instance is tried again. Raises like `cancel`."""
-        await self._client.change(Resume(ref=self._ref))
+        await self._change(lambda ref, _: Resume(ref=ref))
 
     async def delete(self) -> None:
         """Forget a finished instance with all its runs.
@@ -271,9 +285,8 @@ class Instance(Generic[R_co]):
         fit; `InstanceNotFound`; ``TimeoutError`` when no worker answered within ``timeout`` (seconds or ``timedelta``).
         """
         payload = self._client.arguments(f"query {name!r}", args, kwargs)
-        return await self._client.questions.query(
-            self._ref, name, payload, seconds(timeout, "timeout") or 0.0
-        )
+        ref = self._ref_of(await self._view())
+        return await self._client.questions.query(ref, name, payload, seconds(timeout, "timeout") or 0.0)
 
     async def update(
         self,
@@ -297,9 +310,33 @@ class Instance(Generic[R_co]):
     def _ref(self) -> InstanceRef:
         return InstanceRef(instance_id=self.id, run_id=self.run_id)
 
+    async def _view(self) -> InstanceView:
+        """The run that this handle is about now. Raises `InstanceNotFound`."""
+        if self.run_id is None or not self._follows:
+            return await self._client.view(self._ref)
+        latest = await self._client.view(InstanceRef(instance_id=self.id))
+        if latest.first_run_id == self.run_id:
+            return latest
+        view = await self._client.view(self._ref)  # the id was used anew: walk along our own runs
+        while view.next_run_id is not None:
+            view = await self._client.view(InstanceRef(instance_id=self.id, run_id=view.next_run_id))
+        return view
+
+    def _ref_of(self, view: InstanceView) -> InstanceRef:
+        return InstanceRef(instance_id=self.id, run_id=view.run_id)
+
+    async def _change(self, make: Callable[[InstanceRef, InstanceView], Change]) -> None:
+        """Change the run that this handle is about; one that continued as new meanwhile is looked up again."""
+        while True:
+            view = await self._view()
+            verdict = await self._client.try_change(make(self._ref_of(view), view))
+            if isinstance(verdict, Finished) and verdict.state == "continued_as_new" and self._follows:
+                continue
+            demand(verdict, self._ref)
+            return
+
     def _missing(self) -> InstanceNotFound:
-        run = f" has no run {self.run_id!r}" if self.run_id else " does not exist"
-        return InstanceNotFound(f"instance {self.id!r}{run}")
+        return not_found(self._ref)
 
 
 def description_of(view: InstanceView, converter: Converter) -> Description:

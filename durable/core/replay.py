@@ -497,6 +497,7 @@ def _set_result(future: asyncio.Future[Any], value: Any) -> None:
 def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+        future.exception()  # "never retrieved" would be logged whenever the collector comes by
 
 
 def _ignore(_: object) -> None:

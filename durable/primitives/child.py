@@ -58,6 +58,7 @@ class ChildInstance(InstanceHandle, Generic[R_co]):
         super().__init__(run, instance_id)
         self.run_id = run_id
         self._number = number
+        self._asked = False
         self._started = run.wait_for(-number, lambda _: None)
         self._closed = run.wait_for(number, decode)
 
@@ -78,12 +79,17 @@ class ChildInstance(InstanceHandle, Generic[R_co]):
         return result
 
     def _ask_to_cancel(self) -> None:
-        """Cancelling the task that awaits a child cancels the child."""
+        """Cancelling the task that awaits a child cancels the child, once; its end is not waited for."""
         run = self._run
-        if self._number in run.step.commands:
+        if self._asked:
+            return
+        self._asked = True
+        if self._number in run.step.commands:  # not flushed: it never was
             del run.step.commands[self._number]
             run.pending.pop(-self._number, None)
             run.pending.pop(self._number, None)
+            self._started.cancel()
+            self._closed.cancel()
             return
         number = run.number()
         run.issue(SendCancel(number=number, instance_id=self.id, reason="its parent was cancelled"), number)
