@@ -46,7 +46,7 @@ from durable.core import messages
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import RunStarted, encode_event
 from durable.core.failure import failure_of, known_exceptions
-from durable.core.ids import new_run_id, new_token
+from durable.core.ids import check_id, new_run_id, new_token
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.core.retry import seconds
 from durable.core.signature import CallSignature
@@ -444,9 +444,7 @@ def _definition_of(workflow: Workflow[..., Any] | str) -> WorkflowDefinition | N
 
 
 def _id_of(id: object) -> str:
-    if not isinstance(id, str) or not id:
-        raise TypeError(f"an instance id is a text that is not empty, not {id!r}")
-    return id
+    return check_id(id, "the id of an instance")
 
 
 def _tags_of(tags: Mapping[str, str] | None) -> dict[str, str]:

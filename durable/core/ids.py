@@ -6,8 +6,30 @@ import hashlib
 import os
 import time
 
+from durable.errors import PayloadError
+
 _urandom = os.urandom  # kept: workflow code sees a guarded one
 _time_ns = time.time_ns
+
+
+MAX_ID_BYTES = 512
+
+
+def check_id(text: object, what: str) -> str:
+    """The text itself, if every store can keep it as an id or a name; ``what`` is named in the error.
+
+    Raises ``TypeError`` for what is no text, `PayloadError` for an empty one, one over 512 bytes, NUL and lone surrogates.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a text, not {text!r:.100}")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise PayloadError(f"{what} holds a lone surrogate: {text!a:.100}") from None
+    if not text or size > MAX_ID_BYTES or "\0" in text:
+        wrong = "is empty" if not text else "holds NUL" if "\0" in text else f"has {size} bytes"
+        raise PayloadError(f"{what} {wrong} (allowed: 1 to {MAX_ID_BYTES} bytes without NUL): {text!a:.100}")
+    return text
 
 
 def new_run_id() -> str:

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unp
 from durable.core.commands import CancelActivity, ScheduleActivity
 from durable.core.context import RunContext, Site, run_or_none
 from durable.core.definition import ActivityDefinition, ActivityOptions, Executor
+from durable.core.ids import check_id
 from durable.core.retry import Retry, seconds
 from durable.core.signature import CallSignature
 
@@ -182,9 +183,11 @@ def _with(definition: ActivityDefinition, keywords: ActivityKeywords) -> Activit
         raise ValueError(
             f"activity {definition.name!r} is async: executor='process' is for plain def functions"
         )
+    if keywords.get("queue") is not None:
+        check_id(keywords["queue"], "a queue")
     return replace(
         definition,
-        name=keywords.get("name", definition.name),
+        name=check_id(keywords.get("name", definition.name), "the name of an activity"),
         options=replace(definition.options, **changes),
         executor=executor,
     )

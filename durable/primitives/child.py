@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from durable.core.commands import SendCancel, SendSignal, StartChild
 from durable.core.context import RunContext, current_run
-from durable.core.ids import derived_run_id
+from durable.core.ids import check_id, derived_run_id
 from durable.primitives.signal import Signal, signal_payload
 
 R = TypeVar("R")
@@ -107,6 +107,8 @@ def start_child(
 ) -> ChildInstance[Any]:
     """Start a child of ``run``; see `durable.start`."""
     what = f"workflow {definition.name!r}"
+    if id is not None:
+        check_id(id, "the id of a child")
     payload = run.converter.encode_args(definition.signature, args, dict(kwargs), what)
     number = run.number()
     limit = definition.timeout_seconds
@@ -115,7 +117,7 @@ def start_child(
         number=number,
         workflow=definition.name,
         version=definition.version,
-        instance_id=id or f"{run.identity.run_id}/{number}",
+        instance_id=f"{run.identity.run_id}/{number}" if id is None else id,
         run_id=child_run_id,
         args=payload,
         queue=queue or definition.queue or run.queue,
@@ -134,7 +136,7 @@ def start_child(
 
 def get_instance(id: str) -> InstanceHandle:
     """A handle to any other instance, to signal or cancel it. Raises ``RuntimeError`` outside of a workflow."""
-    return InstanceHandle(current_run("durable.get_instance()"), id)
+    return InstanceHandle(current_run("durable.get_instance()"), check_id(id, "the id of an instance"))
 
 
 async def _delivery(run: RunContext, number: int, command: SendSignal | SendCancel) -> None:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from durable.core.context import current_run
-from durable.errors import PayloadError
+from durable.core.ids import check_id
 
 _PLAIN = (str, int, float, bool, type(None), list, dict)
 
@@ -47,15 +47,4 @@ def publish(
 
 
 def _check_text(value: object, what: str) -> None:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{what} is a text that is not empty, not {value!r}")
-    if "\0" in value or not _encodes(value):
-        raise PayloadError(f"{what} may hold neither NUL nor lone surrogates: {value!r}")
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    check_id(value, what)

@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from durable.core.context import ContinueAsNew, RunContext, current_run, run_or_none
 from durable.core.definition import WorkflowDefinition
+from durable.core.ids import check_id
 from durable.core.retry import seconds
 from durable.core.signature import CallSignature
 from durable.primitives.child import ChildInstance, ParentClose, start_child
@@ -116,6 +117,9 @@ def _with(definition: WorkflowDefinition, keywords: Mapping[str, Any]) -> Workfl
     if unknown:
         raise TypeError(f"a workflow has no option {sorted(unknown)[0]!r}")
     changes = {key: value for key, value in keywords.items() if key != "timeout"}
+    check_id(changes.get("name", definition.name), "the name of a workflow")
+    if changes.get("queue") is not None:
+        check_id(changes["queue"], "a queue")
     if "version" in changes:
         changes["version"] = str(changes["version"])
     if "timeout" in keywords:
