@@ -94,7 +94,9 @@ class Asking:
     def _value_of(self, reply: Reply, what: str) -> Any:
         answer = orjson.loads(reply.body)
         if answer["failure"] is not None:
-            raise rebuild(Failure.from_text(answer["failure"]), self._client.known)
+            raise rebuild(
+                Failure.from_text(self._client.converter.unseal(answer["failure"])), self._client.known
+            )
         return self._client.converter.decode(answer["result"], Any, f"answer of {what}")
 
 

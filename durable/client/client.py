@@ -349,7 +349,7 @@ class Client:
 
         Raises like `complete_activity`.
         """
-        failure = failure_of(error).to_text()
+        failure = self.converter.seal(failure_of(error).to_text())
         await self._finish(token, messages.ACTIVITY_FAILED, lambda n: messages.failed_body(n, failure))
 
     async def _finish(self, token: str, kind: str, body: Any) -> None:

@@ -7,6 +7,7 @@ from durable.core import messages
 from durable.core.events import RunTerminated, RunTimedOut, encode_event
 from durable.core.failure import failure_of
 from durable.core.ids import new_token
+from durable.core.payload import Converter
 
 
 def close_of(
@@ -30,11 +31,10 @@ def termination(ref: InstanceRef, parent: Parent | None, reason: str | None, now
     )
 
 
-def time_out(ref: InstanceRef, parent: Parent | None, now_us: int) -> End:
+def time_out(ref: InstanceRef, parent: Parent | None, now_us: int, converter: Converter) -> End:
     """The change that ends a run whose instance did not end within its timeout."""
-    failure = failure_of(
-        TimeoutError(f"instance {ref.instance_id!r} did not end within its timeout")
-    ).to_text()
+    error = TimeoutError(f"instance {ref.instance_id!r} did not end within its timeout")
+    failure = converter.seal(failure_of(error).to_text())
     return End(
         ref=ref,
         event=encode_event(RunTimedOut(time_us=now_us)),

@@ -163,6 +163,14 @@ class Converter:
         named = {name: _read_argument(value, signature.keyword(name), what) for name, value in kwargs.items()}
         return positional, named
 
+    def seal(self, text: str) -> str:
+        """The stored form of a text that is no payload but may tell as much: a failure, with its message and trace."""
+        return self._stored(text, "a failure")
+
+    def unseal(self, stored: str) -> str:
+        """The text that `seal` took. Raises `PayloadError`."""
+        return self._json(stored, "a failure")
+
     def _argument(self, value: Any, argument: tuple[str, Any], what: str) -> str:
         name, annotation = argument
         try:

@@ -246,7 +246,7 @@ class Run:
             case events.ActivityCompleted(number=number, result=result):
                 return self._resolve(number, result)
             case events.ActivityFailed(number=number, failure=failure):
-                return self._reject(number, rebuild(Failure.from_text(failure), self._known))
+                return self._reject(number, self._rebuilt(failure))
             case events.TimerFired(number=number):
                 context.timers.pop(number, None)
                 return lambda: _ignore(context.loop.fire(number))
@@ -311,6 +311,12 @@ class Run:
         mark_recorded(error)
         return lambda: _set_exception(pending.future, error)
 
+    def _rebuilt(self, failure: str) -> Exception:
+        return rebuild(Failure.from_text(self._converter.unseal(failure)), self._known)
+
+    def _sealed(self, error: BaseException) -> str:
+        return self._converter.seal(failure_of(error).to_text())
+
     def _refuse_child(self, number: int) -> Callable[[], None]:
         error = InstanceAlreadyExists(
             "the child's id is taken by an unfinished instance: give the child another id"
@@ -334,7 +340,7 @@ class Run:
             case "terminated":
                 return self._reject(number, WorkflowTerminated(_reason_of(event, "the child was terminated")))
             case _:
-                return self._reject(number, rebuild(Failure.from_text(event.failure or ""), self._known))
+                return self._reject(number, self._rebuilt(event.failure or ""))
 
     def _sent(self, number: int, outcome: str) -> Callable[[], None]:
         if outcome == "delivered":
@@ -360,7 +366,7 @@ class Run:
         moved_on = _continuation(error)
         if moved_on is not None:
             return self._continued(moved_on)
-        return commands.FailRun(failure=failure_of(error).to_text())
+        return commands.FailRun(failure=self._sealed(error))
 
     def _completed(self, value: Any) -> EndOfRun:
         what = f"result of workflow {self.definition.name!r}"
@@ -369,13 +375,13 @@ class Run:
                 result=self._converter.encode(value, self.definition.signature.result, what)
             )
         except PayloadError as error:
-            return commands.FailRun(failure=failure_of(error).to_text())
+            return commands.FailRun(failure=self._sealed(error))
 
     def _cancelled(self) -> EndOfRun:
         if self.context.cancel_requested:
             return commands.CancelRun(reason=self.context.cancel_reason)
         nobody = asyncio.CancelledError("a CancelledError that nobody asked for left the workflow")
-        return commands.FailRun(failure=failure_of(nobody).to_text())
+        return commands.FailRun(failure=self._sealed(nobody))
 
     def _continued(self, call: ContinueAsNew) -> EndOfRun:
         what = f"workflow {self.definition.name!r}"
@@ -384,7 +390,7 @@ class Run:
                 self.definition.signature, call.call_args, call.call_kwargs, what
             )
         except (PayloadError, TypeError) as error:
-            return commands.FailRun(failure=failure_of(error).to_text())
+            return commands.FailRun(failure=self._sealed(error))
         run_id = derived_run_id(self.identity.run_id, 0)
         return commands.ContinueRun(
             run_id=run_id,

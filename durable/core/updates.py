@@ -76,12 +76,12 @@ class Updates:
                 value = await value
             result = self._run.converter.encode(value, handler.signature.result, f"result of update {name!r}")
         except (Exception, asyncio.CancelledError) as error:
-            self._finish(key, failure=failure_of(error).to_text())
+            self._finish(key, failure=self._run.converter.seal(failure_of(error).to_text()))
             return
         self._finish(key, result=result)
 
     def _reject(self, key: str, error: UpdateRejected) -> None:
-        self._finish(key, failure=failure_of(error).to_text(), rejected=True)
+        self._finish(key, failure=self._run.converter.seal(failure_of(error).to_text()), rejected=True)
 
     def _finish(
         self, key: str, *, result: str | None = None, failure: str | None = None, rejected: bool = False

@@ -237,15 +237,15 @@ class ActivityTasks:
                 ref=attempt.ref,
                 token=attempt.item.token,
                 delay_us=round(delay * 1e6),
-                failure=failure.to_text(),
+                failure=self._parts.converter.seal(failure.to_text()),
             )
         if isinstance(error, ActivityTimeout) and attempt.item.expired and attempt.item.failure:
-            failure = Failure.from_text(attempt.item.failure)
+            failure = Failure.from_text(self._parts.converter.unseal(attempt.item.failure))
         return ActivityFinished(
             ref=attempt.ref,
             token=attempt.item.token,
             kind=messages.ACTIVITY_FAILED,
-            body=messages.failed_body(attempt.ref.number, failure.to_text()),
+            body=messages.failed_body(attempt.ref.number, self._parts.converter.seal(failure.to_text())),
         )
 
     def _retry_delay(self, attempt: RunningAttempt, error: BaseException, failure: Failure) -> float | None:

@@ -85,7 +85,7 @@ class Questions:
             body = messages.answer_body(result, None)
         except Exception as error:
             failed = error if isinstance(error, QueryFailed) else _failed(task, error)
-            body = messages.answer_body(None, failure_of(failed).to_text())
+            body = messages.answer_body(None, self._parts.converter.seal(failure_of(failed).to_text()))
         return [Reply(id=task.question_id, instance_id=task.instance_id, body=body)]
 
     def _copy(self, task: AskedTask, stored: tuple[bytes, ...]) -> Run:

@@ -28,7 +28,7 @@ class Upkeep:
     def end_overdue(self, item: Overdue) -> None:
         """An instance's time is over: it fails with ``TimeoutError``, whoever has its code."""
         ref = InstanceRef(instance_id=item.instance_id, run_id=item.run_id)
-        self._parts.change(time_out(ref, item.parent, self._parts.clock.now_us()))
+        self._parts.change(time_out(ref, item.parent, self._parts.clock.now_us(), self._parts.converter))
 
     async def close_children(self, item: Closing) -> None:
         """An ended run's children get what their policy says."""
