@@ -18,7 +18,8 @@ MAX_ID_BYTES = 512
 def check_id(text: object, what: str) -> str:
     """The text itself, if every store can keep it as an id or a name; ``what`` is named in the error.
 
-    Raises ``TypeError`` for what is no text, `PayloadError` for an empty one, one over 512 bytes, NUL and lone surrogates.
+    Raises ``TypeError`` for what is no text, `PayloadError` for one that is empty or over 512 bytes, NUL and lone
+    surrogates.
     """
     if not isinstance(text, str):
         raise TypeError(f"{what} is a text, not {text!r:.100}")

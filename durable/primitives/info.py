@@ -77,7 +77,7 @@ def info() -> WorkflowInfo:
 
 
 class _RunLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the ids of the run, and says nothing while history is replayed (it was said the first time), nor when dropped."""
+    """Adds the ids of the run; silent while history is replayed (it was said the first time) and when dropped."""
 
     def isEnabledFor(self, level: int) -> bool:
         run = run_or_none()
