@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -21,6 +22,9 @@ from samples.crash import verdict
 def main(times: int, seed: int | None, worker: str | None) -> None:
     """Kill a worker in the middle of its work, let the next one go on, and count what ran once and what ran twice."""
     if worker is not None:
+        logging.getLogger("durable").setLevel(
+            logging.ERROR
+        )  # what it would warn of, the parent has warned of
         asyncio.run(rounds.work(worker))
         return
     seed = random.randrange(10**6) if seed is None else seed

@@ -55,10 +55,7 @@ def _of_ledger(seen: Round) -> list[str]:
             for n in range(1, STEPS + 1)
             if (id, n) not in ended
         ),
-        *(
-            f"{id}: step {n} was called again, though recorded"
-            for id, n in seen.recorded & twice(seen)
-        ),
+        *(f"{id}: step {n} was called again, though recorded" for id, n in seen.recorded & twice(seen)),
         *(
             f"{id}: step {n} was called {times} times for one kill"
             for (id, n), times in begun.items()

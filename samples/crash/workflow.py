@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from pathlib import Path
 
 import durable
@@ -19,7 +20,9 @@ async def step(number: int, token: str) -> int:
     """Write down that the call began, work a little, write down that it ended."""
     path, instance_id = Path(os.environ[LEDGER]), durable.activity_info().instance_id
     ledger.write(path, "begun", instance_id, number, token)
-    await asyncio.sleep(STEP_SECONDS)
+    await asyncio.sleep(
+        STEP_SECONDS * random.uniform(0.5, 1.5)
+    )  # so that a kill meets each workflow elsewhere
     ledger.write(path, "ended", instance_id, number, token)
     return number * number
 
