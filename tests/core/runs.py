@@ -89,14 +89,15 @@ class Live:
         return outcome
 
 
-def begin(workflow: Any, *args: Any, signals: tuple[tuple[str, str], ...] = (), **kwargs: Any) -> Live:
+def begin(workflow: Any, *args: Any, signals: Any = (), run_id: str | None = None, **kwargs: Any) -> Live:
     """A run that was just made."""
-    return resume(workflow, [started(workflow, *args, signals=signals, **kwargs)])
+    return resume(workflow, [started(workflow, *args, signals=signals, **kwargs)], run_id)
 
 
-def resume(workflow: Any, history: Sequence[Event]) -> Live:
+def resume(workflow: Any, history: Sequence[Event], run_id: str | None = None) -> Live:
     """A run loaded from its history."""
-    made = load(workflow.definition, IDENTITY, list(history), converter=CONVERTER, known=known_exceptions())
+    identity = IDENTITY if run_id is None else replace(IDENTITY, run_id=run_id)
+    made = load(workflow.definition, identity, list(history), converter=CONVERTER, known=known_exceptions())
     alive.append(made)
     return Live(made, list(history))
 
