@@ -1,6 +1,7 @@
 """Durable workflows for asyncio: plain ``async def`` functions that survive crashes and deployments."""
 
 from durable.client import Client, Description, HistoryEvent, Instance, Page, connect
+from durable.core.hooks import Hooks
 from durable.core.payload import Codec
 from durable.core.retry import Retry
 from durable.errors import (
@@ -52,6 +53,7 @@ __all__ = [
     "DurableError",
     "ForbiddenInWorkflow",
     "HistoryEvent",
+    "Hooks",
     "Instance",
     "InstanceAlreadyExists",
     "InstanceFinished",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, TypeVarTuple, cast, overload
@@ -46,6 +47,7 @@ from durable.core import messages
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import RunStarted, encode_event
 from durable.core.failure import failure_of, known_exceptions
+from durable.core.hooks import NO_HOOKS, NO_PROPAGATION, HookList, Hooks, Propagation
 from durable.core.ids import check_id, new_run_id, new_token
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.core.retry import seconds
@@ -71,7 +73,16 @@ _log = logging.getLogger("durable")
 class Client:
     """A connection to a store; made by `connect`."""
 
-    def __init__(self, store: Backend, converter: Converter, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Backend,
+        converter: Converter,
+        poll_seconds: float,
+        propagation: Propagation = NO_PROPAGATION,
+        hooks: HookList = NO_HOOKS,
+    ) -> None:
+        self.propagation = propagation
+        self.hooks = hooks
         self.store = store
         self.converter = converter
         self.poll_seconds = poll_seconds
@@ -232,11 +243,19 @@ class Client:
         version = (
             str(version) if version is not None else (definition.version if definition is not None else "")
         )
+        instance_id = _id_of(id) if id is not None else run_id
+        headers = dict(self.propagation.headers({}))
+        self.hooks.on_start(name, instance_id, headers)
         started = RunStarted(
-            time_us=max(now_us, start_us or 0), workflow=name, args=payload, queue=queue, version=version
+            time_us=max(now_us, start_us or 0),
+            workflow=name,
+            args=payload,
+            queue=queue,
+            version=version,
+            headers=headers,
         )
         return NewInstance(
-            instance_id=_id_of(id) if id is not None else run_id,
+            instance_id=instance_id,
             run_id=run_id,
             workflow=name,
             version=version,
@@ -388,6 +407,7 @@ class Client:
     def signal_message(self, id: str, signal: Signal[Any] | str, value: Any, key: str | None) -> NewMessage:
         """The message that a signal is, for the current run, whoever it is. Raises `PayloadError`."""
         name, payload = signal_payload(self.converter, signal, value)
+        self.hooks.on_signal(id, name)
         return NewMessage(
             instance_id=id,
             key=f"user/{key}" if key is not None else f"auto/{new_token()}",
@@ -409,12 +429,16 @@ async def connect(
     *,
     codec: Codec | None = None,
     max_payload: int = MAX_PAYLOAD_BYTES,
+    context: Iterable[ContextVar[Any]] = (),
+    hooks: Iterable[Hooks] = (),
     **settings: Any,
 ) -> AsyncIterator[Client]:
     """Connect to a store: ``async with durable.connect("sqlite:///shop.db") as client:``.
 
     Without ``url``: ``DURABLE_URL``, else ``sqlite:///./durable.db``. Tables are created or migrated on first use.
     ``codec`` transforms payloads (encryption, compression); ``max_payload`` is the limit of one payload in bytes.
+    ``context`` are the context variables that travel from the client to workflows, activities and children (plain JSON
+    values); ``hooks`` look on (see `Hooks`).
 
     Raises `BackendError` with one line for a store that cannot be reached or used, ``ValueError`` for an unknown scheme
     or option.
@@ -422,7 +446,7 @@ async def connect(
     address = Address.of(url)
     converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
     store = await open_backend(address, settings)
-    client = Client(store, converter, address.poll_seconds)
+    client = Client(store, converter, address.poll_seconds, Propagation(context), HookList(hooks))
     try:
         answer = await store.migrate()
         client.clock.hear(answer.now_us)

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from durable.core import commands
 from durable.core.commands import Command, Publish
 from durable.core.definition import WorkflowDefinition
-from durable.core.events import SideEffectRecorded
+from durable.core.events import RunStarted, SideEffectRecorded
+from durable.core.hooks import Propagation
 from durable.core.loop import RunDropped, WorkflowLoop, current_workflow_loop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
@@ -42,8 +43,9 @@ class RunIdentity:
 class ContinueAsNew(BaseException):
     """Leaves the run, so that the next one can begin. Not an ``Exception``: ``except Exception`` must not stop it."""
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], headers: Mapping[str, str]) -> None:
         super().__init__("continue as new")
+        self.headers = dict(headers)
         self.call_args = args
         self.call_kwargs = kwargs
 
@@ -132,16 +134,22 @@ class RunContext:
         identity: RunIdentity,
         definition: WorkflowDefinition,
         converter: Converter,
-        queue: str,
-        start_us: int,
+        started: RunStarted,
+        propagation: Propagation,
     ) -> None:
         self.identity = identity
         self.definition = definition
         self.converter = converter
-        self.queue = queue
-        self.headers: Mapping[str, str] = {}
-        self.started_us = start_us
-        self.loop = WorkflowLoop(run_id=identity.run_id, start_us=start_us, host=self)
+        self.queue = started.queue
+        self.started_us = started.time_us
+        self.started_headers = started.headers
+        self._propagation = propagation
+        self.loop = WorkflowLoop(
+            run_id=identity.run_id,
+            start_us=started.time_us,
+            host=self,
+            context=propagation.context(started.headers),
+        )
         self.loop.on_idle = self._conditions_met
         self.replaying = False
         self.history_length = 0
@@ -260,6 +268,11 @@ class RunContext:
             self.loop._shut = shut
 
     # --- state of the run that is no command ------------------------------------------------------------------------
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What travels with what this code asks for: the run's headers, with the chosen variables as they are now."""
+        return self._propagation.headers(self.started_headers)
 
     def inbox(self, name: str) -> Inbox:
         found = self.inboxes.get(name)

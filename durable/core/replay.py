@@ -19,6 +19,7 @@ from durable.core.definition import WorkflowDefinition
 from durable.core.events import Decision, Event, Input, RunStarted, weight
 from durable.core.failure import Failure, failure_of, rebuild
 from durable.core.history import turns
+from durable.core.hooks import NO_PROPAGATION, Propagation
 from durable.core.ids import derived_run_id
 from durable.core.loop import WorkflowLoop, mark_recorded
 from durable.core.messages import reason_of
@@ -65,12 +66,12 @@ class Run:
         *,
         converter: Converter,
         known: Mapping[str, type[BaseException]],
+        propagation: Propagation = NO_PROPAGATION,
         trace: bool = False,
     ) -> None:
         self.definition = definition
         self.identity = identity
-        self.context = RunContext(identity, definition, converter, started.queue, started.time_us)
-        self.context.headers = started.headers
+        self.context = RunContext(identity, definition, converter, started, propagation)
         self.number = 0
         self.ended = False
         self._begins_with: RunStarted | None = None
@@ -397,7 +398,7 @@ class Run:
             args=args,
             signals=self.context.unread(),
             updates=tuple((key, name, payload) for key, (name, payload) in self.context.open_updates.items()),
-            headers=self.context.headers,
+            headers=call.headers,
         )
 
     # --- matching -------------------------------------------------------------------------------------------------
@@ -446,6 +447,7 @@ def load(
     *,
     converter: Converter,
     known: Mapping[str, type[BaseException]],
+    propagation: Propagation = NO_PROPAGATION,
 ) -> Run:
     """A run that has gone through ``history``. Raises like `Run.replay`.
 
@@ -453,7 +455,15 @@ def load(
     paying for it.
     """
     for trace in (False, True):
-        run = Run(definition, identity, _first(history), converter=converter, known=known, trace=trace)
+        run = Run(
+            definition,
+            identity,
+            _first(history),
+            converter=converter,
+            known=known,
+            propagation=propagation,
+            trace=trace,
+        )
         try:
             run.replay(history)
         except NonDeterminismError:

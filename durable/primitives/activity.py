@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unp
 from durable.core.commands import CancelActivity, ScheduleActivity
 from durable.core.context import RunContext, Site, run_or_none
 from durable.core.definition import ActivityDefinition, ActivityOptions, Executor
+from durable.core.hooks import with_headers
 from durable.core.ids import check_id
 from durable.core.retry import Retry, seconds
 from durable.core.signature import CallSignature
@@ -95,7 +96,7 @@ class Activity(Generic[P, R_co]):
                 name=definition.name,
                 args=payload,
                 queue=definition.options.queue or run.queue,
-                options=self._options_text,
+                options=with_headers(self._options_text, run.headers),
                 queue_timeout_us=None if limit is None else round(limit * 1e6),
             ),
             number,

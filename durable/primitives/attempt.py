@@ -5,9 +5,10 @@ The worker puts an `Attempt` into a context variable before it calls the functio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -31,6 +32,7 @@ class ActivityInfo:
     scheduled_at: datetime
     last_heartbeat: Any
     client: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Attempt(Protocol):

@@ -124,7 +124,7 @@ def start_child(
         close=parent_close,
         started_us=run.loop.now_us,
         timeout_us=None if limit is None else round(limit * 1e6),
-        headers=run.headers,
+        headers=dict(run.headers),
     )
     run.issue(command, number)
 

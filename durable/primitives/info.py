@@ -72,7 +72,7 @@ def info() -> WorkflowInfo:
         is_replaying=run.replaying,
         continue_as_new_suggested=run.history_length >= SUGGEST_AT_EVENTS
         or run.history_bytes >= SUGGEST_AT_BYTES,
-        headers=dict(run.headers),
+        headers=dict(run.started_headers),
     )
 
 

@@ -152,5 +152,6 @@ def start(
 
 def continue_as_new(*args: Any, **kwargs: Any) -> Any:
     """End this run and start the next one under the same id, with these arguments. Does not return."""
-    current_run("durable.continue_as_new()").check_open()
-    raise ContinueAsNew(args, kwargs)
+    run = current_run("durable.continue_as_new()")
+    run.check_open()
+    raise ContinueAsNew(args, kwargs, run.headers)

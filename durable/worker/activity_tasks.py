@@ -180,7 +180,10 @@ class ActivityTasks:
         self, attempt: RunningAttempt, definition: ActivityDefinition, args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
         current_attempt.set(attempt)
-        with attempt.limits():
+        parts, item = self._parts, attempt.item
+        parts.propagation.restore(attempt.headers)
+        around = parts.hooks.around_activity(item.name, item.ref.instance_id, item.attempt, attempt.headers)
+        with around, attempt.limits():
             if definition.is_async:
                 return await definition.fn(*args, **kwargs)
             if definition.executor == "process":

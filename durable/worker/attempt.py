@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.backends.records import ActivityTask
 from durable.core.definition import ActivityDefinition, ActivityOptions
+from durable.core.hooks import headers_of
 from durable.core.ids import new_token
 from durable.errors import ActivityTimeout, PayloadError
 from durable.primitives.attempt import ActivityInfo
@@ -30,6 +31,7 @@ class RunningAttempt:
         self.ref = item.ref
         self.definition = definition
         self.options = _options_of(item)
+        self.headers = headers_of(item.options)
         self.label = f"{item.name!r} ({item.ref.number}) of instance {item.ref.instance_id!r}"
         self.task: asyncio.Task[None] | None = None
         self.in_thread = False
@@ -108,6 +110,7 @@ class RunningAttempt:
             deadline=None if self._deadline_us is None else time_of(self._deadline_us),
             scheduled_at=time_of(item.scheduled_at_us),
             last_heartbeat=self._last_heartbeat(),
+            headers=self.headers,
             client=self._parts.client,
         )
 

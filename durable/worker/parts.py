@@ -25,10 +25,14 @@ from durable.backends.records import (
     WorkflowLease,
     WorkflowTask,
 )
+from durable.core.context import RunIdentity
 from durable.core.definition import WorkflowDefinition, build_of
+from durable.core.events import Event
+from durable.core.hooks import HookList, Propagation
 from durable.core.ids import new_token
 from durable.core.payload import Converter
 from durable.core.registry import Registry
+from durable.core.replay import Run, load
 from durable.core.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -71,7 +75,11 @@ class Parts:
         queues: tuple[str, ...],
         lease_us: int,
         build: str | None,
+        propagation: Propagation,
+        hooks: HookList,
     ) -> None:
+        self.propagation = propagation
+        self.hooks = hooks
         self.client = client
         self.store = store
         self.clock = clock
@@ -119,6 +127,21 @@ class Parts:
     def can_run(self, activity: str, queue: str) -> bool:
         """Whether this worker takes activities of this name from this queue, now."""
         return not self.draining and activity in self.registry.activities and queue in self.queues
+
+    def load(self, workflow: str, version: str, identity: RunIdentity, history: Sequence[Event]) -> Run:
+        """A run that has gone through ``history``, watched. Raises like `durable.core.replay.load`."""
+        definition = self.registry.workflow(workflow, version)
+        assert definition is not None, "a claim names the definitions that the worker has"
+        return self.watchdog.run(
+            identity.instance_id,
+            load,
+            definition,
+            identity,
+            history,
+            converter=self.converter,
+            known=self.known,
+            propagation=self.propagation,
+        )
 
     # --- ways to write --------------------------------------------------------------------------------------------
 

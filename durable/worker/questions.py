@@ -14,7 +14,7 @@ from durable.core import messages
 from durable.core.context import RunIdentity
 from durable.core.failure import failure_of
 from durable.core.history import decode_history
-from durable.core.replay import Run, load
+from durable.core.replay import Run
 from durable.errors import BackendError, DurableError, QueryFailed
 
 if TYPE_CHECKING:
@@ -93,14 +93,9 @@ class Questions:
         key = (task.run_id, task.head.number)
         run = self._copies.get(key)
         if run is None:
-            definition = self._parts.registry.workflow(task.workflow, task.version)
-            assert definition is not None, "a claim names the definitions that the worker has"
             identity = RunIdentity(instance_id=task.instance_id, run_id=task.run_id, first_run_id=task.run_id)
             history = decode_history(stored[: task.head.number])
-            run = self._parts.watchdog.run(
-                task.instance_id, load, definition, identity, history,
-                converter=self._parts.converter, known=self._parts.known,
-            )  # fmt: skip
+            run = self._parts.load(task.workflow, task.version, identity, history)
             self._keep(key, run)
         return run
 

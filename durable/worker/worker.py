@@ -122,6 +122,8 @@ class Worker:
             queues=self._queues,
             lease_us=round(self._lease_seconds * 1e6),
             build=self._build,
+            propagation=client.propagation,
+            hooks=client.hooks,
         )
         parts.workflow_tasks = WorkflowTasks(parts, self._cache_size)
         parts.activities = ActivityTasks(parts, self._max_activities)

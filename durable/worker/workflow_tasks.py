@@ -39,7 +39,7 @@ from durable.core.context import RunIdentity
 from durable.core.events import Input, NewerFormat
 from durable.core.history import decode_history
 from durable.core.messages import input_of
-from durable.core.replay import Outcome, load
+from durable.core.replay import Outcome
 from durable.core.watchdog import StepTooLong
 from durable.errors import NonDeterminismError
 from durable.worker.cache import RunCache
@@ -133,8 +133,6 @@ class WorkflowTasks:
                 self._go_on(warm, task)
 
     def _load(self, task: WorkflowTask, stored: tuple[bytes, ...]) -> WarmRun | None:
-        definition = self._parts.registry.workflow(task.workflow, task.version)
-        assert definition is not None, "a claim names the definitions that the worker has"
         if len(stored) < task.head.number:
             self._stall(
                 task, task.head, f"its history has {len(stored)} events instead of {task.head.number}"
@@ -142,10 +140,7 @@ class WorkflowTasks:
             return None
         try:
             history = decode_history(stored[: task.head.number])
-            run = self._parts.watchdog.run(
-                task.instance_id, load, definition, _identity(task), history,
-                converter=self._parts.converter, known=self._parts.known,
-            )  # fmt: skip
+            run = self._parts.load(task.workflow, task.version, _identity(task), history)
         except Exception as error:
             self._cannot_go_on(task, task.head, error)
             return None
@@ -167,7 +162,10 @@ class WorkflowTasks:
         seen = max(warm.seen, task.seen if task is not None else 0)
         try:
             inputs = self._inputs(warm, taken, first is not None)
-            outcome = self._parts.watchdog.run(warm.task.instance_id, warm.run.advance, inputs)
+            with self._parts.hooks.around_task(
+                warm.task.workflow, warm.task.instance_id, warm.run.context.started_headers
+            ):
+                outcome = self._parts.watchdog.run(warm.task.instance_id, warm.run.advance, inputs)
         except Exception as error:
             self._give_back(taken.results)
             self._free(warm, evict=True)
