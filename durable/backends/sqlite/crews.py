@@ -66,7 +66,7 @@ class Transaction:
 
 
 Ring = Callable[[set[str]], None]
-ALL_TOPICS = frozenset({"workflow", "activity", "closed", "reply"})
+ALL_TOPICS = frozenset({"workflow", "activity", "question", "closed", "reply"})
 
 
 class Writer:

@@ -63,7 +63,7 @@ def ask(tx: Transaction, question: Question) -> Ticket | NotFound:
         now, expires = tx.now_us, tx.now_us + question.timeout_us
         names = (key[0], question.id, ref.instance_id, ref.run_id, question.name, question.body)
         tx.db.execute(_ASK, (*names, now, expires, now, expires + KEPT_US))
-        tx.topics.add("workflow")
+        tx.topics.add("question")
     return Ticket(id=question.id, instance_id=ref.instance_id)
 
 

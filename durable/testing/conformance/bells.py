@@ -45,6 +45,11 @@ async def _end(bench: Bench) -> object:
     return await bench.change(ended("a"))
 
 
+async def _ask(bench: Bench) -> object:
+    ref = InstanceRef(instance_id="a")
+    return await bench.store.ask([Question(id="q", ref=ref, name="n", body="", timeout_us=60_000_000)])
+
+
 async def _answer(bench: Bench) -> object:
     ref = InstanceRef(instance_id="a")
     await bench.store.ask([Question(id="q", ref=ref, name="n", body="", timeout_us=60_000_000)])
@@ -59,6 +64,7 @@ DEEDS: list[tuple[Topic, Deed]] = [
     ("activity", _schedule),
     ("closed", _close),
     ("closed", _end),
+    ("question", _ask),
     ("reply", _answer),
 ]
 
