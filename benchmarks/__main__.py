@@ -1,0 +1,89 @@
+"""``python -m benchmarks``: see README.md beside this file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from benchmarks import chart, report
+from benchmarks.engine import STORES
+from benchmarks.figures import Figures
+from benchmarks.floors import commit_us
+from benchmarks.rounds import compare
+from benchmarks.workloads import WORKLOADS, Workload
+
+ROUNDS = 5
+QUICK_ROUNDS = 2
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> list[Workload]:
+    found = [name.strip().upper() for name in names.split(",") if name.strip()]
+    unknown = [name for name in found if name not in WORKLOADS]
+    if unknown or not found:
+        raise click.BadParameter(
+            f"choose from {', '.join(WORKLOADS)}, with commas between", context, parameter
+        )
+    return [WORKLOADS[name] for name in dict.fromkeys(found)]
+
+
+@click.command()
+@click.option("--store", "stores", multiple=True, type=click.Choice(STORES), help="May be given twice. [all]")
+@click.option("--workloads", default=",".join(WORKLOADS), callback=_chosen, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), help=f"Of engine and floor each. [{ROUNDS}; quick {QUICK_ROUNDS}]"
+)
+@click.option("--quick", is_flag=True, help="A few seconds in all: shows that it works, not how fast it is.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, help="The JSON file."
+)
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Where database files are made and removed: the disk that is measured. [the system's place for such files]",
+)
+def main(
+    stores: tuple[str, ...],
+    workloads: list[Workload],
+    rounds: int | None,
+    quick: bool,
+    output: Path,
+    directory: Path | None,
+) -> None:
+    """Measure the engine beside its floor: the same rows, or the same functions, without an engine."""
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="durable-bench-", dir=directory) as place:
+        one_commit_us = commit_us(Path(place))
+    figures: list[Figures] = []
+    for store in dict.fromkeys(stores) or STORES:
+        for workload in workloads:
+            click.echo(f"{workload.name} {store}: {workload.title} ...", err=True)
+            times = rounds or (QUICK_ROUNDS if quick else ROUNDS)
+            figures.append(compare(workload, store, rounds=times, quick=quick, directory=directory))
+    found = report.report_of(figures, quick=quick, commit_us=one_commit_us, load=load)
+    report.write(found, output)
+    plot = chart.draw(figures, output)
+    _say(found, figures, output, plot)
+
+
+def _say(found: dict[str, object], figures: list[Figures], output: Path, plot: Path) -> None:
+    machine = found["machine"]
+    assert isinstance(machine, dict)
+    click.echo(report.table(figures))
+    click.echo()
+    click.echo(chart.text(figures))
+    click.echo()
+    for one in {one.store: one for one in figures}.values():
+        click.echo(f"floor of {one.store}: {one.floor_kind}")
+    click.echo(
+        f"{machine['cores']} cores, Python {machine['python']}, SQLite {machine['sqlite']}; a commit of one row takes "
+        f"{machine['commit_of_one_row_us']:,.0f} µs; load before: {machine['load_before']:.1f}"
+    )
+    click.echo(f"written: {output}, {plot}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The table for people, the JSON file for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figures
+
+FORMAT = 1
+_HEADINGS = (
+    *("workload", "store", "wf/s", "act/s", "floor wf/s", "ratio", "(spread)"),
+    *("CPU µs/wf", "x floor", "p50 ms", "p95", "p99", "x floor", "commits/wf", "alone"),
+)
+
+
+def report_of(figures: Sequence[Figures], *, quick: bool, commit_us: float, load: float) -> dict[str, Any]:
+    """All that was measured, as plain JSON values. ``load`` is the machine's load average before the run."""
+    return {
+        "format": FORMAT,
+        "taken_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version,
+            "load_before": load,
+            "commit_of_one_row_us": commit_us,
+        },
+        "figures": [dataclasses.asdict(one) for one in figures],
+    }
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Write the JSON file, and its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def table(figures: Sequence[Figures]) -> str:
+    """One line a workload and store; medians."""
+    rows = [_HEADINGS, *(_row(one) for one in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    return "\n".join("  ".join(_aligned(row, widths)).rstrip() for row in rows)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        cell.ljust(width) if column < 2 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def _row(one: Figures) -> tuple[str, ...]:
+    ratio, latency = one.throughput_ratio, one.engine.latency_ms
+    return (
+        one.workload,
+        one.store,
+        f"{one.engine.workflows_per_second.median:,.0f}",
+        f"{one.engine.activities_per_second.median:,.0f}",
+        f"{one.floor.workflows_per_second.median:,.0f}",
+        f"{ratio.median:.3f}",
+        f"({ratio.least:.3f}-{ratio.most:.3f})",
+        f"{one.engine.cpu_us_per_workflow.median:,.0f}",
+        f"{one.cpu_ratio.median:.1f}",
+        *(f"{latency[name].median:.2f}" for name in ("p50", "p95", "p99")),
+        "-" if one.latency_ratio is None else f"{one.latency_ratio.median:.1f}",
+        "-" if one.written is None else f"{one.written.commits:.2f}",
+        "-" if one.written_alone is None else f"{one.written_alone.commits:.1f}",
+    )
