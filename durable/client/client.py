@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from durable.backends.batches import Batches
 from durable.backends.clock import StoreClock
 from durable.backends.contract import Backend
 from durable.backends.records import (
+    CLOSED_STATES,
     ActivityFinished,
     ActivityOutcome,
     ActivityRef,
@@ -25,12 +26,14 @@ from durable.backends.records import (
     End,
     Existing,
     Filter,
+    Finding,
     Head,
     HistoryRange,
     InstanceRef,
     InstanceView,
     NewInstance,
     NewMessage,
+    Purge,
     Refused,
     State,
     Stats,
@@ -339,6 +342,43 @@ class Client:
     async def stats(self) -> Stats:
         """Counts: instances by state, activity tasks and ready workflow tasks by queue."""
         return await self.store.stats()
+
+    async def purge(
+        self,
+        older_than: float | timedelta,
+        *,
+        state: State | Sequence[State] = (
+            "completed",
+            "failed",
+            "cancelled",
+            "terminated",
+            "continued_as_new",
+        ),
+        batch: int = 100,
+    ) -> int:
+        """Forget finished runs that ended longer ago than ``older_than`` (seconds or ``timedelta``); says how many.
+
+        Works in batches of ``batch`` runs, each a transaction of its own, so that it can run beside live work.
+        """
+        states: tuple[State, ...] = (state,) if isinstance(state, str) else tuple(state)
+        unknown = set(states) - CLOSED_STATES
+        if unknown or not states:
+            raise ValueError(
+                f"only finished runs can be purged ({', '.join(sorted(CLOSED_STATES))}), not {state!r}"
+            )
+        age_us = round((seconds(older_than, "older_than") or 0.0) * 1e6)
+        purged = 0
+        while True:
+            before_us = self.clock.now_us() - age_us
+            answer = await self.store.purge(Purge(closed_before_us=before_us, states=states, limit=batch))
+            self.clock.hear(answer.now_us)
+            purged += len(answer.items)
+            if len(answer.items) < batch:
+                return purged
+
+    async def audit(self, *, repair: bool = False) -> Sequence[Finding]:
+        """Look for broken invariants over the whole store; with ``repair`` mend what can be mended. Empty is healthy."""
+        return (await self.store.audit(repair=repair)).items
 
     async def export_history(self, id: str, run_id: str | None = None) -> str:
         """The history of an instance's run as text, for `durable.testing.replay` and for keeping."""
