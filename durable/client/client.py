@@ -377,7 +377,7 @@ class Client:
                 return purged
 
     async def audit(self, *, repair: bool = False) -> Sequence[Finding]:
-        """Look for broken invariants over the whole store; with ``repair`` mend what can be mended. Empty is healthy."""
+        """Look for broken invariants in the whole store; with ``repair`` mend what can be. Empty is healthy."""
         return (await self.store.audit(repair=repair)).items
 
     async def export_history(self, id: str, run_id: str | None = None) -> str:

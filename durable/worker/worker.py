@@ -23,7 +23,7 @@ from durable.worker.activity_tasks import ActivityTasks
 from durable.worker.claims import Claims
 from durable.worker.leases import Leases
 from durable.worker.parts import Parts
-from durable.worker.processes import Processes
+from durable.worker.processes import Processes, check
 from durable.worker.questions import Questions
 from durable.worker.upkeep import Upkeep
 from durable.worker.workflow_tasks import WorkflowTasks
@@ -197,6 +197,7 @@ def _registry_of(definitions: Iterable[Any]) -> Registry:
 
 def _register(registry: Registry, definition: Any) -> None:
     if isinstance(definition, Activity):
+        check(definition.definition)
         registry.add_activity(definition.definition)
     elif isinstance(definition, Workflow):
         registry.add_workflow(definition.definition)
