@@ -39,6 +39,27 @@ def disturb() -> None:
     del _kept[:200]
 
 
+def move_in(neighbours: list[Host]) -> None:
+    """Other runs of the process, parked: their tasks stand in the same weak set of asyncio's."""
+
+    async def parked(host: Host) -> None:
+        await host.call("never")
+
+    for _ in range(_disturbance.randrange(100)):
+        neighbours.append(host := Host(f"neighbour {_disturbance.random()}"))
+        host.start(parked(host))
+    _disturbance.shuffle(neighbours)
+    for host in neighbours[50:]:
+        host.loop.drop()
+    del neighbours[50:]
+
+
+def skip_numbers(host: Host) -> None:
+    """So that the hashes of what is made next fall on one another in a small set, where order of insertion counts."""
+    for _ in range(63):
+        host.loop.next_hash()
+
+
 async def _named(host: Host, name: str) -> str:
     disturb()
     await asyncio.sleep(1)
@@ -49,6 +70,8 @@ def _tasks(host: Host, count: int = 24) -> set[asyncio.Task[str]]:
     made = set()
     for index in range(count):
         disturb()
+        if index % 2:
+            skip_numbers(host)
         made.add(asyncio.create_task(_named(host, f"t{index}"), name=f"t{index}"))
     return made
 
@@ -251,4 +274,11 @@ SCENARIOS = (
 
 if __name__ == "__main__":
     disturb()
-    print(json.dumps({scenario.__name__: run(scenario) for scenario in SCENARIOS}))  # noqa: T201
+    neighbours: list[Host] = []
+    orders = {}
+    for scenario in SCENARIOS:
+        move_in(neighbours)
+        orders[scenario.__name__] = run(scenario)
+    for neighbour in neighbours:
+        neighbour.loop.drop()
+    print(json.dumps(orders))  # noqa: T201

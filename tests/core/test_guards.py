@@ -340,6 +340,22 @@ def test_time_zones_are_loaded(host: Host) -> None:
     assert zone.key == "Europe/Berlin"
 
 
+def test_time_zones_are_loaded_from_a_package(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = next((file for path in zoneinfo.TZPATH if (file := Path(path, "Etc/GMT+5")).exists()), None)
+    if source is None:
+        pytest.skip("this machine has no time zone data")
+    for package in ("tzdata", "tzdata/zoneinfo", "tzdata/zoneinfo/Durable"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "tzdata/zoneinfo/Durable/Test").write_bytes(source.read_bytes())
+    for name in [name for name in sys.modules if name.split(".")[0] == "tzdata"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert inside(host, lambda: zoneinfo.ZoneInfo("Durable/Test")).key == "Durable/Test"
+
+
 def test_printing_is_no_business_of_the_guards(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     inside(host, lambda: print("hello"))  # noqa: T201
     assert capsys.readouterr().out == "hello\n"

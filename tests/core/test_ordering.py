@@ -125,7 +125,9 @@ def test_as_completed_takes_a_set_of_tasks_an_iterator_and_duplicates() -> None:
     assert run(main) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], 1)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="as_completed is an asynchronous iterator from Python 3.13 on")
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="as_completed is an asynchronous iterator from Python 3.13 on"
+)
 def test_as_completed_is_an_asynchronous_iterator_too() -> None:
     async def main(host: Host) -> bool:
         tasks = [asyncio.create_task(asyncio.sleep(1)) for _ in range(3)]

@@ -140,6 +140,25 @@ def test_an_interrupt_that_was_sent_but_not_delivered_is_taken_back(
     assert sent == [StepTooLong, None]
 
 
+def test_an_interrupt_that_comes_while_the_step_ends_leaves_nothing_behind(
+    dog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    end = dog._end
+
+    def interrupted_at_first(note: Any) -> None:
+        ended.append(note)
+        if len(ended) == 1:
+            raise StepTooLong
+        end(note)
+
+    monkeypatch.setattr(dog, "_end", interrupted_at_first)
+    with pytest.raises(StepTooLong):
+        dog.run("run-7", lambda: None)
+    assert len(ended) == 2
+    assert dog._notes == {}
+
+
 def test_a_step_that_has_ended_is_not_interrupted(dog: Watchdog, monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[Any] = []
     dog.run("run-7", lambda: notes.extend(dog._notes.values()))
