@@ -7,6 +7,7 @@ details travel with the renewals.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 HEARTBEAT_SPACING_SECONDS = 0.5
+MOST_SECONDS = 4.0  # a renewal is also how an attempt hears that it was cancelled elsewhere: within 5 s
 MAX_ITEMS = 500
 _log = logging.getLogger("durable")
 
@@ -64,14 +66,16 @@ class Leases:
 
     async def run(self) -> None:
         """Renew until cancelled."""
-        every = self._parts.lease_us / 1e6 / 3
+        every = min(self._parts.lease_us / 1e6 / 3, MOST_SECONDS)
+        clock = asyncio.get_running_loop().time
+        due = clock() + every
         while True:
-            try:
-                async with asyncio.timeout(every):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
                     await self._beat.wait()
-                beats_only = True
-            except TimeoutError:
-                beats_only = False
+            beats_only = clock() < due
+            if not beats_only:
+                due = clock() + every
             self._beat.clear()
             try:
                 await self._renew(beats_only)
