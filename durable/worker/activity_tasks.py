@@ -11,13 +11,14 @@ import contextlib
 import contextvars
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from durable.backends.records import (
     Absorbed,
     ActivityFinished,
+    ActivityLease,
     ActivityOutcome,
     ActivityParked,
     ActivityRef,
@@ -28,7 +29,7 @@ from durable.core import messages
 from durable.core.definition import ActivityDefinition
 from durable.core.events import ActivityCompleted, ActivityFailed
 from durable.core.failure import Failure, failure_of
-from durable.errors import ActivityTimeout, PayloadError, WorkerLost
+from durable.errors import ActivityTimeout, BackendError, PayloadError, WorkerLost
 from durable.primitives.attempt import current_attempt
 from durable.worker.attempt import RunningAttempt
 from durable.worker.warm import LocalResult
@@ -263,6 +264,10 @@ class ActivityTasks:
                 f"activity {attempt.label}: its worker was closed, and at_most_once forbids another start"
             )
             self._parts.finish(self._failed(attempt, lost, final=True))
+        elif attempt.unstored is not None:
+            self._parts.spawn(
+                self._after_details(attempt, lambda: self._parts.release_activity(attempt.item))
+            )
         else:
             self._parts.release_activity(attempt.item)
 
@@ -278,7 +283,19 @@ class ActivityTasks:
                 return
         else:
             self._parts.workflow_tasks.not_local(attempt.ref)
-        self._parts.finish(outcome)
+        if isinstance(outcome, ActivityRetry) and attempt.unstored is not None:
+            self._parts.spawn(self._after_details(attempt, lambda: self._parts.finish(outcome)))
+        else:
+            self._parts.finish(outcome)
+
+    async def _after_details(self, attempt: RunningAttempt, then: Callable[[], None]) -> None:
+        """Store what the last heartbeat told, for the next attempt; go on even if that fails."""
+        lease = ActivityLease(
+            ref=attempt.ref, token=attempt.item.token, lease_us=self._parts.lease_us, details=attempt.unstored
+        )
+        with contextlib.suppress(BackendError):
+            await self._parts.store.extend([lease])
+        then()
 
 
 _DID = {"queue": "claimed", "timeout": "finished"}

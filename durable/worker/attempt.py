@@ -44,6 +44,11 @@ class RunningAttempt:
         self._last = item.details
 
     @property
+    def unstored(self) -> str | None:
+        """What the last heartbeat of this very attempt told; it may not have reached the store yet."""
+        return self._last if self._last is not self.item.details else None
+
+    @property
     def timeout_us(self) -> int | None:
         limit = self.options.timeout_seconds
         return None if limit is None else round(limit * 1e6)

@@ -164,6 +164,8 @@ class Parts:
 
     async def written(self) -> None:
         """Wait until all that was handed over has been written."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         for batches in (self.commits, self._finishes, self._changes, self._releases):
             await batches.idle()
 
