@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from durable.backends.records import (
@@ -77,8 +78,11 @@ class ActivityTasks:
         """Begin an attempt."""
         if reserved:
             self._reserved -= 1
-        if task.ref in self._running:
-            return  # handed out again before its end was written: the one that runs goes on
+        running = self._running.get(task.ref)
+        if running is not None:  # its lease ran out here: the one that runs goes on, under the new token
+            running.item = replace(running.item, token=task.token, deliveries=task.deliveries)
+            self._parts.leases.keep_activity(task.ref, task.token)
+            return
         definition = self._parts.registry.activities.get(task.name)
         attempt = RunningAttempt(self._parts, task, definition)
         self._running[task.ref] = attempt
