@@ -20,6 +20,8 @@ from durable.backends.records import (
     OutcomeWord,
     Paused,
     Refused,
+    Send,
+    StartChild,
     TooEarly,
     Verdict,
 )
@@ -142,12 +144,17 @@ def _enter_activities(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> No
 
 
 def _enter_effects(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> None:
-    """What it does to other instances. Each outcome comes back as a message on which the sender waits."""
-    for send in checkpoint.sends:
-        _come_back(ledger, row, send.number, _deliver(ledger, send.message))
-    for child in checkpoint.children:
-        started = isinstance(create(ledger, child.instance), Created)
-        _come_back(ledger, row, child.number, "started" if started else "taken")
+    """What it does to other instances, in the order of the commands: a new child may be sent to at once.
+
+    Each outcome comes back as a message on which the sender waits.
+    """
+    effects: list[Send | StartChild] = [*checkpoint.sends, *checkpoint.children]
+    for effect in sorted(effects, key=lambda one: one.number):
+        if isinstance(effect, Send):
+            _come_back(ledger, row, effect.number, _deliver(ledger, effect.message))
+        else:
+            started = isinstance(create(ledger, effect.instance), Created)
+            _come_back(ledger, row, effect.number, "started" if started else "taken")
 
 
 def _deliver(ledger: Ledger, message: NewMessage) -> OutcomeWord:

@@ -13,10 +13,10 @@ from durable.backends.sqlite.handed import LastClaims
 from durable.backends.sqlite.rows_io import load_activity, part, save
 from durable.backends.sqlite.run_claims import UNREADABLE, park
 
-_FOUND = "scheduled_at_us, instance_id, run_id, number FROM activities"
+_FOUND = "instance_id, run_id, number FROM activities"
 CLAIMABLE = (
     f"SELECT claimable_at_us, {_FOUND} WHERE queue = ? AND name = ? AND claimable_at_us <= ? "
-    "ORDER BY claimable_at_us LIMIT ?"
+    "ORDER BY claimable_at_us, instance_id, run_id, number LIMIT ?"
 )
 EXPIRABLE = f"SELECT expirable_at_us, {_FOUND} WHERE expirable_at_us <= ? ORDER BY expirable_at_us LIMIT ?"
 NEXT_CLAIMABLE = (
@@ -51,11 +51,11 @@ def _kinds(claimant: Claimant) -> list[tuple[str, str]]:
 
 def _ready(tx: Transaction, claimant: Claimant, limit: int) -> list[ActivityKey]:
     """Expired ones first: for them time has run out already."""
-    found = dict.fromkeys(ActivityKey(*row[2:]) for row in tx.db.execute(EXPIRABLE, (tx.now_us, limit)))
-    ready: list[tuple[int, int, str, str, int]] = []
+    found = dict.fromkeys(ActivityKey(*row[1:]) for row in tx.db.execute(EXPIRABLE, (tx.now_us, limit)))
+    ready: list[tuple[int, str, str, int]] = []
     for kind in _kinds(claimant):
         ready += tx.db.execute(CLAIMABLE, (*kind, tx.now_us, limit)).fetchall()
-    found |= dict.fromkeys(ActivityKey(*row[2:]) for row in sorted(ready))
+    found |= dict.fromkeys(ActivityKey(*row[1:]) for row in sorted(ready))
     return list(found)[:limit]
 
 

@@ -75,7 +75,7 @@ class Crew(Protocol):
 
 
 class Lane:
-    """A thread with its queue. ``idle_seconds``, read before each wait: how long until `Crew.idle` (``None``: never)."""
+    """A thread with its queue. ``idle_seconds``, read before each wait: time until `Crew.idle` (``None``: never)."""
 
     def __init__(self, name: str, crew: Crew) -> None:
         self._name = name

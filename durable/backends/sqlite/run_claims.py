@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from durable.backends.records import (
@@ -30,19 +31,22 @@ from durable.backends.sqlite.rows_io import CURRENT_RUN, INBOX_HEAD, KEY, load_r
 
 CHILDREN_AT_ONCE = 100
 
+# Ties go by the id: it stands in the index, so that nothing is sorted.
 READY = (
-    "SELECT claimable_at_us, created_at_us, instance_id FROM instances "
-    "WHERE queue = ? AND workflow = ? AND version = ? AND claimable_at_us <= ? ORDER BY claimable_at_us LIMIT ?"
+    "SELECT claimable_at_us, instance_id FROM instances "
+    "WHERE queue = ? AND workflow = ? AND version = ? AND claimable_at_us <= ? "
+    "ORDER BY claimable_at_us, instance_id LIMIT ?"
 )
-READY_OWN = (
-    "SELECT ready_at_us, created_at_us, instance_id, queue, workflow, version FROM instances "
-    "WHERE lease_owner = ? AND ready_at_us <= ? AND state = 'running' ORDER BY ready_at_us LIMIT ?"
+OWN = (
+    "SELECT ready_at_us, instance_id, queue, workflow, version FROM instances "
+    "WHERE lease_owner = ? AND ready_at_us IS NOT NULL AND state = 'running' ORDER BY ready_at_us, instance_id"
 )
 OVERDUE = "SELECT instance_id FROM instances WHERE overdue_at_us <= ? ORDER BY overdue_at_us LIMIT ?"
 SET_OVERDUE = "UPDATE instances SET overdue_at_us = ? WHERE part = ? AND instance_id = ?"
 RETRYABLE = (
-    "SELECT retryable_at_us, created_at_us, instance_id FROM instances "
-    "WHERE queue = ? AND workflow = ? AND version = ? AND retryable_at_us <= ? ORDER BY retryable_at_us LIMIT ?"
+    "SELECT retryable_at_us, instance_id FROM instances "
+    "WHERE queue = ? AND workflow = ? AND version = ? AND retryable_at_us <= ? "
+    "ORDER BY retryable_at_us, instance_id LIMIT ?"
 )
 STALLED_ELSEWHERE = (
     "SELECT created_at_us, instance_id FROM instances "
@@ -61,10 +65,6 @@ UNFINISHED_CHILDREN = (
 NEXT_READY = (
     "SELECT min(claimable_at_us) FROM instances "
     "WHERE queue = ? AND workflow = ? AND version = ? AND claimable_at_us IS NOT NULL"
-)
-NEXT_OWN = (
-    "SELECT min(ready_at_us) FROM instances "
-    "WHERE lease_owner = ? AND ready_at_us IS NOT NULL AND state = 'running'"
 )
 NEXT_OVERDUE = "SELECT min(overdue_at_us) FROM instances WHERE overdue_at_us IS NOT NULL"
 NEXT_CLOSING = "SELECT min(claimable_at_us) FROM closings"
@@ -137,8 +137,9 @@ def _kinds(claimant: Claimant) -> list[Kind]:
 
 def _next_wake(db: sqlite3.Connection, claimant: Claimant) -> int | None:
     queries: list[tuple[str, tuple[str, ...]]] = [(NEXT_READY, kind) for kind in _kinds(claimant)]
-    queries += [(NEXT_OWN, (claimant.worker_id,)), (NEXT_OVERDUE, ()), (NEXT_CLOSING, ())]
-    return _least(db, queries)
+    queries += [(NEXT_OVERDUE, ()), (NEXT_CLOSING, ())]
+    found = [_least(db, queries), next((due for due, _ in _own(db, claimant)), None)]
+    return min((due for due in found if due is not None), default=None)
 
 
 def _least(db: sqlite3.Connection, queries: Iterable[tuple[str, tuple[str, ...]]]) -> int | None:
@@ -161,21 +162,29 @@ def _take_ready(tx: Transaction, claimant: Claimant, limit: int) -> list[tuple[H
 
 def _ready(tx: Transaction, claimant: Claimant, limit: int) -> list[str]:
     kinds = _kinds(claimant)
-    found: dict[str, tuple[int, int, str]] = {}
+    found: dict[str, int] = {}
     for kind in kinds:
-        for row in tx.db.execute(READY, (*kind, tx.now_us, limit)):
-            found[row[2]] = row
-    for row in tx.db.execute(READY_OWN, (claimant.worker_id, tx.now_us, limit)):
-        if row[3:] in kinds:
-            found.setdefault(row[2], row[:3])
-    return [name for _, _, name in sorted(found.values())[:limit]]
+        found.update((name, due) for due, name in tx.db.execute(READY, (*kind, tx.now_us, limit)))
+    for due, name in islice(_own(tx.db, claimant), limit):
+        if due > tx.now_us:
+            break
+        found.setdefault(name, due)
+    return [name for _, name in sorted((due, name) for name, due in found.items())[:limit]]
+
+
+def _own(db: sqlite3.Connection, claimant: Claimant) -> Iterator[tuple[int, str]]:
+    """Runs that the claimant has a lease on, with the times at which they are ready again, earliest first."""
+    kinds = set(_kinds(claimant))
+    for due, name, queue, workflow, version in db.execute(OWN, (claimant.worker_id,)):
+        if (queue, workflow, version) in kinds:
+            yield due, name
 
 
 def _retryable(tx: Transaction, claimant: Claimant, limit: int) -> list[str]:
-    found: list[tuple[int, int, str]] = []
+    found: list[tuple[int, str]] = []
     for kind in _kinds(claimant):
         found += tx.db.execute(RETRYABLE, (*kind, tx.now_us, limit)).fetchall()
-    return [name for _, _, name in sorted(found)[:limit]]
+    return [name for _, name in sorted(found)[:limit]]
 
 
 def _stalled_elsewhere(tx: Transaction, claimant: Claimant, limit: int) -> list[str]:

@@ -63,12 +63,12 @@ CREATE TABLE IF NOT EXISTS instances (
     PRIMARY KEY (part, instance_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX IF NOT EXISTS instances_claimable ON instances (queue, workflow, version, claimable_at_us)
+CREATE INDEX IF NOT EXISTS instances_claimable ON instances (queue, workflow, version, claimable_at_us, instance_id)
     WHERE claimable_at_us IS NOT NULL;
-CREATE INDEX IF NOT EXISTS instances_leased ON instances (lease_owner, ready_at_us)
+CREATE INDEX IF NOT EXISTS instances_leased ON instances (lease_owner, ready_at_us, instance_id)
     WHERE lease_owner IS NOT NULL AND ready_at_us IS NOT NULL AND state = 'running';
 CREATE INDEX IF NOT EXISTS instances_overdue ON instances (overdue_at_us) WHERE overdue_at_us IS NOT NULL;
-CREATE INDEX IF NOT EXISTS instances_retryable ON instances (queue, workflow, version, retryable_at_us)
+CREATE INDEX IF NOT EXISTS instances_retryable ON instances (queue, workflow, version, retryable_at_us, instance_id)
     WHERE retryable_at_us IS NOT NULL;
 CREATE INDEX IF NOT EXISTS instances_children ON instances (parent_id, parent_run_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS instances_created ON instances (created_at_us, run_id);
@@ -186,7 +186,7 @@ CREATE TABLE IF NOT EXISTS activities (
     PRIMARY KEY (part, instance_id, run_id, number)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX IF NOT EXISTS activities_claimable ON activities (queue, name, claimable_at_us)
+CREATE INDEX IF NOT EXISTS activities_claimable ON activities (queue, name, claimable_at_us, instance_id, run_id, number)
     WHERE claimable_at_us IS NOT NULL;
 CREATE INDEX IF NOT EXISTS activities_expirable ON activities (expirable_at_us) WHERE expirable_at_us IS NOT NULL;
 
