@@ -21,7 +21,6 @@ from durable.backends.records import (
     ActivityFinished,
     ActivityLease,
     ActivityOutcome,
-    ActivityParked,
     ActivityRef,
     ActivityRetry,
     ActivityTask,
@@ -134,6 +133,8 @@ class ActivityTasks:
             self._parts.activity_slot_free.set()
         if outcome is not None and not attempt.unwanted:
             self._tell(attempt, outcome)
+        else:
+            self._parts.workflow_tasks.not_local(attempt.ref)
 
     async def _outcome(
         self, attempt: RunningAttempt, definition: ActivityDefinition | None
@@ -157,13 +158,8 @@ class ActivityTasks:
             return self._cancelled(attempt, error)
         except BaseException as error:
             return None if attempt.unwanted else self._failed(attempt, attempt.timed_out or error)
-        if attempt.parked is not None:
-            return ActivityParked(
-                ref=attempt.ref,
-                token=attempt.item.token,
-                new_token=attempt.parked,
-                timeout_us=attempt.timeout_us,
-            )
+        if attempt.parked:
+            return None
         return self._completed(attempt, definition, value)
 
     def _not_to_be_run(self, attempt: RunningAttempt) -> Exception | None:

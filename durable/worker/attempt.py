@@ -6,9 +6,10 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from durable.backends.records import ActivityTask
+from durable.backends.records import Accepted, ActivityParked, ActivityTask, Paused
 from durable.core.definition import ActivityDefinition, ActivityOptions
 from durable.core.hooks import headers_of
 from durable.core.ids import new_token
@@ -38,7 +39,8 @@ class RunningAttempt:
         self.timed_out: ActivityTimeout | None = None
         self.unwanted = False
         self.interrupted = False
-        self.parked: str | None = None
+        self.parked = False
+        self._parking: asyncio.Future[None] | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._deadline_us: int | None = None
         self._last = item.details
@@ -145,9 +147,30 @@ class RunningAttempt:
         self._parts.leases.heartbeat(self.ref, encoded)
 
     def complete_later(self) -> Any:
-        self.parked = self.parked or new_token()
-        token = f"{self.ref.run_id}.{self.ref.number}.{self.parked}.{self.ref.instance_id}"
-        return token if threading.get_ident() != self._thread else _ready(token)
+        if threading.get_ident() == self._thread:
+            return self._park()
+        return asyncio.run_coroutine_threadsafe(self._park(), self._loop).result()
+
+    async def _park(self) -> str:
+        """The token, once the store knows it: whoever is given it may finish the activity at once."""
+        if self._parking is None:
+            self._parking = asyncio.ensure_future(self._parked_in_store(new_token()))
+        await asyncio.shield(self._parking)
+        return f"{self.ref.run_id}.{self.ref.number}.{self.item.token}.{self.ref.instance_id}"
+
+    async def _parked_in_store(self, token: str) -> None:
+        verdict = await self._parts.finished(
+            ActivityParked(
+                ref=self.ref, token=self.item.token, new_token=token, timeout_us=self.timeout_us
+            )
+        )
+        if not isinstance(verdict, Accepted | Paused):
+            self.unwanted = True
+            raise asyncio.CancelledError(f"activity {self.label} was cancelled")
+        self.parked = True
+        self.item = replace(self.item, token=token)
+        self._parts.leases.drop_activity(self.ref)
+        self._parts.workflow_tasks.not_local(self.ref)
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError("durable.transaction() is not part of this release yet")
@@ -158,7 +181,3 @@ def _options_of(task: ActivityTask) -> ActivityOptions:
         return ActivityOptions.from_text(task.options)
     except (ValueError, KeyError, TypeError):
         return ActivityOptions()
-
-
-async def _ready(value: str) -> str:
-    return value

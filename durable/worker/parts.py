@@ -145,6 +145,9 @@ class Parts:
 
     # --- ways to write --------------------------------------------------------------------------------------------
 
+    async def finished(self, outcome: ActivityOutcome) -> Verdict:
+        return (await self._finishes.submit(outcome))[0]
+
     def finish(self, outcome: ActivityOutcome) -> None:
         self._finishes.submit(outcome).add_done_callback(_retrieve)
 
