@@ -32,6 +32,7 @@ from durable.core.failure import Failure, failure_of
 from durable.errors import ActivityTimeout, BackendError, PayloadError, WorkerLost
 from durable.primitives.attempt import current_attempt
 from durable.worker.attempt import RunningAttempt
+from durable.worker.processes import ResultRefused
 from durable.worker.warm import LocalResult
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ class ActivityTasks:
             value = await self._called(attempt, definition, args, kwargs)
         except asyncio.CancelledError as error:
             return self._cancelled(attempt, error)
+        except ResultRefused as refused:
+            return self._failed(attempt, refused.error, final=True)
         except BaseException as error:
             return None if attempt.unwanted else self._failed(attempt, attempt.timed_out or error)
         if attempt.parked:

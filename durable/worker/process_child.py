@@ -143,9 +143,8 @@ class _Pipes:
         current_attempt.set(None)
         for number in _SIGNALS:
             if getattr(signal.getsignal(number), "__name__", "") == "_left_to_the_worker":
-                signal.signal(
-                    number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-                )
+                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, default)
 
 
 def _taken_over() -> tuple[int, int]:

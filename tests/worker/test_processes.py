@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import select
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -82,6 +84,16 @@ class Attempt:
         return token()
 
 
+class Short:
+    """A codec that makes a payload much smaller."""
+
+    def encode(self, text: str) -> str:
+        return base64.b85encode(zlib.compress(text.encode())).decode()
+
+    def decode(self, text: str) -> str:
+        return zlib.decompress(base64.b85decode(text)).decode()
+
+
 class Bench:
     def __init__(self, converter: Converter, most: int) -> None:
         self.converter = converter
@@ -138,6 +150,11 @@ async def test_arguments_and_result_go_by_their_annotations(make: MakeBench) -> 
 async def test_the_codec_stays_in_the_worker(make: MakeBench) -> None:
     bench = make(codec=Backwards())
     assert await bench.call(crunch.size, "abc") == "3abc"
+
+
+async def test_the_limit_is_for_what_the_codec_makes(make: MakeBench) -> None:
+    bench = make(codec=Short(), max_payload_bytes=204)
+    assert await bench.call(crunch.size, "x" * 10_000) == "10000" + "x" * 10_000
 
 
 async def test_it_is_another_process_and_it_is_used_again(make: MakeBench) -> None:
@@ -409,6 +426,15 @@ def test_functions_that_no_process_can_find(monkeypatch: pytest.MonkeyPatch) -> 
 
 async def test_a_static_method_is_found(make: MakeBench) -> None:
     assert await make().call(crunch.Shop.price, 4) == 8
+
+
+async def test_a_module_is_found_where_the_worker_found_it(
+    make: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "found_late.py").write_text("def at_home():\n    return 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(crunch.at_home, "__module__", "found_late")
+    assert await make().call(crunch.home) == 7
 
 
 async def test_a_module_that_cannot_be_loaded_is_an_error_of_the_attempt(
