@@ -251,6 +251,12 @@ class ClaimLaws(Laws):
         await bench.outlive_lease()
         assert await bench.claim_overdue("w3") == []
 
+    async def test_a_run_that_a_worker_holds_without_its_code_does_not_wake_it(self, bench: Bench) -> None:
+        await bench.waiting("a", lease=held("w1", bench.lease_us))
+        await bench.send(message("a"))
+        answer = await bench.claim_answer("w1", workflows=())
+        assert (list(answer.items), answer.next_wake_us) == ([], None)
+
     async def test_a_deadline_is_announced_as_the_next_wake_up(self, bench: Bench) -> None:
         at = await bench.start("a", timeout_us=SECOND)
         await bench.commit(step(at))

@@ -230,6 +230,13 @@ class ClosingLaws(Laws):
         await bench.commit(done(at, consumed=(2,), seen=2))
         assert await bench.claim_closings() == []
 
+    async def test_children_are_listed_after_their_parent_was_forgotten(self, bench: Bench) -> None:
+        at, kid = await self.parent_and_child(bench, "abandon")
+        await bench.commit(done(at))
+        await bench.store.delete([InstanceRef(instance_id="p")])
+        views = (await bench.store.children(InstanceRef(instance_id="p"), 10)).items
+        assert [view.run_id for view in views] == [kid.run_id]
+
     async def test_the_children_of_a_run_are_listed_oldest_first(self, bench: Bench) -> None:
         at = await bench.start("p")
         starts = tuple(child(n, child_of(at, n, name)) for n, name in ((1, "z"), (2, "a")))

@@ -28,6 +28,7 @@ from durable.testing.conformance.specimens import (
     held,
     message,
     new,
+    signal,
     step,
 )
 
@@ -119,6 +120,13 @@ class ContinuingLaws(Laws):
         next_run = new("a", "r2", messages=(message("a", "new"),))
         await bench.commit(continued(at, next_run=next_run, seen=1))
         assert [m.key for m in (await bench.claim_one("a")).messages] == ["old", "new"]
+
+    async def test_outcomes_for_the_old_run_are_nothing_unread_for_the_next(self, bench: Bench) -> None:
+        at = await bench.waiting("a", "r1")
+        assert await bench.commit(continued(at, "r2", sends=(signal(3, "nobody"),))) == [
+            Accepted(unread=False)
+        ]
+        assert (await bench.claim_one("a")).messages == ()
 
     async def test_numbers_go_on_over_the_runs(self, bench: Bench) -> None:
         at = await bench.waiting("a", "r1")

@@ -23,7 +23,7 @@ from durable.backends.records import (
 )
 from durable.testing.conformance.bench import Bench
 from durable.testing.conformance.laws import Laws
-from durable.testing.conformance.specimens import continued, done, message, signal, step
+from durable.testing.conformance.specimens import continued, done, ended, message, signal, step
 
 
 class MessageLaws(Laws):
@@ -82,6 +82,24 @@ class MessageLaws(Laws):
         await bench.commit(done(at, consumed=(1,), seen=1))
         assert await bench.send(message("a", "k")) == [Accepted()]
         assert await bench.send(message("a", "other")) == [Finished(state="completed")]
+
+    async def test_a_repeated_key_is_accepted_although_its_run_is_gone_since(self, bench: Bench) -> None:
+        at = await bench.waiting("a", "r1")
+        sent = message("a", "k", run_id="r1")
+        await bench.send(sent)
+        await bench.commit(continued(at, "r2", consumed=(1,), seen=1))
+        assert await bench.send(sent) == [Accepted()]
+        await bench.store.delete([InstanceRef(instance_id="a", run_id="r1")])
+        assert await bench.send(sent) == [Accepted()]
+
+    async def test_what_a_finished_run_did_not_read_does_not_reach_the_next_life_of_its_id(
+        self, bench: Bench
+    ) -> None:
+        await bench.waiting("a", "r1")
+        await bench.send(message("a"))
+        await bench.change(ended("a"))
+        await bench.start("a", "r2", messages=(message("a", "new"),))
+        assert [(m.number, m.key) for m in (await bench.claim_one("a")).messages] == [(1, "new")]
 
     async def test_keys_belong_to_their_instance(self, bench: Bench) -> None:
         await bench.waiting("a")
