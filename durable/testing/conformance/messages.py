@@ -99,7 +99,7 @@ class MessageLaws(Laws):
         await bench.send(message("a"))
         await bench.change(ended("a"))
         await bench.start("a", "r2", messages=(message("a", "new"),))
-        assert [(m.number, m.key) for m in (await bench.claim_one("a")).messages] == [(1, "new")]
+        assert [m.key for m in (await bench.claim_one("a")).messages] == ["new"]
 
     async def test_keys_belong_to_their_instance(self, bench: Bench) -> None:
         await bench.waiting("a")
