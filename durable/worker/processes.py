@@ -247,6 +247,20 @@ class _Call:
         with suppress(asyncio.CancelledError):
             self.attempt.heartbeat(_PLAIN.decode(text, Any, "heartbeat details"))
 
+    async def token(self) -> str | None:
+        """The token for completing later; None if the attempt is over."""
+        if self.done.done():
+            return None
+        try:
+            token: str = await self.attempt.complete_later()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self.done.cancel()
+            return None
+        return token
+
     def settle(self, message: dict[str, Any]) -> None:
         """Take the child's last word."""
         match message["kind"]:
@@ -341,8 +355,8 @@ class _Child:
             case "heartbeat":
                 call.heartbeat(message["details"])
             case "later":
-                if not call.done.done():
-                    self._send({"kind": "token", "token": await call.attempt.complete_later()})
+                if token := await call.token():
+                    self._send({"kind": "token", "token": token})
             case _:
                 call.settle(message)
                 return True

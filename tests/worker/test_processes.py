@@ -248,6 +248,20 @@ async def test_completing_later_asks_the_worker_for_the_token(make: MakeBench) -
     assert attempt.parked
 
 
+async def test_an_attempt_that_is_over_gets_no_token_and_its_process_goes_on(make: MakeBench) -> None:
+    bench = make()
+    before = await bench.call(crunch.pid)
+    attempt = bench.attempt(crunch.later)
+
+    async def over() -> str:
+        raise asyncio.CancelledError
+
+    attempt.complete_later = over  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await bench.processes.run(attempt, crunch.later.definition)
+    assert await bench.call(crunch.pid) == before
+
+
 # ------------------------------------------------------------------------------------------------------- cancelling
 
 
