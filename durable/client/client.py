@@ -51,7 +51,7 @@ from durable.core.definition import WorkflowDefinition
 from durable.core.events import RunStarted, encode_event
 from durable.core.failure import failure_of, known_exceptions
 from durable.core.hooks import NO_HOOKS, NO_PROPAGATION, HookList, Hooks, Propagation
-from durable.core.ids import check_id, new_run_id, new_token
+from durable.core.ids import check_id, first_token, new_run_id, new_token
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.core.retry import seconds
 from durable.core.signature import CallSignature
@@ -264,7 +264,7 @@ class Client:
             version=version,
             queue=queue,
             events=(encode_event(started),),
-            head=Head(number=1, token=new_token()),
+            head=Head(number=1, token=first_token(run_id)),
             tags=_tags_of(tags),
             if_exists=if_exists,
             replaces=_replaced(id, now_us) if id is not None and if_exists == "replace" else None,

@@ -43,6 +43,12 @@ def new_token() -> str:
     return _urandom(8).hex()
 
 
+def first_token(run_id: str) -> str:
+    """The token of a run's first head, until somebody has worked on it: not drawn, so that a checkpoint that is
+    computed again names the same child, and so that one can tell whether the run was worked on."""
+    return run_id[-16:]
+
+
 def derived_run_id(run_id: str, number: int) -> str:
     """The run id of what command ``number`` of a run starts: the same on every replay."""
     return run_id[:12] + hashlib.blake2b(f"{run_id}/{number}".encode(), digest_size=10).hexdigest()

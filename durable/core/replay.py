@@ -89,16 +89,16 @@ class Run:
 
     # --- the two ways forward -------------------------------------------------------------------------------------
 
-    def replay(self, history: Sequence[Event]) -> None:
+    def replay(self, history: Sequence[Event], *, begun: bool = False) -> None:
         """Go through the events that history holds already.
 
         Raises `NonDeterminismError` where the code asks for something else, ``ValueError`` for a broken history,
         `PayloadError` when the arguments cannot be decoded.
 
-        A history of one event is that of a run that was made, but never worked on: there is nothing to replay, and
-        what it asks for at its start belongs to the first `advance`.
+        A history of one event may be that of a run that was made, but never worked on: unless it has ``begun`` there is
+        nothing to replay, and what it asks for at its start belongs to the first `advance`.
         """
-        if len(history) == 1:
+        if len(history) == 1 and not begun:
             self._begins_with = _first(history)
             self.number = self.context.history_length = 1
             return

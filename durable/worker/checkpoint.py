@@ -26,7 +26,7 @@ from durable.client.endings import close_of
 from durable.core import commands, messages
 from durable.core.commands import EndOfRun
 from durable.core.events import RunStarted, encode_event
-from durable.core.ids import new_token
+from durable.core.ids import first_token, new_token
 from durable.core.replay import Outcome
 
 
@@ -105,8 +105,7 @@ class Draft:
             version=command.version,
             queue=command.queue,
             events=(encode_event(started),),
-            # Not drawn: a checkpoint that is computed again must name the same child in the same state.
-            head=Head(number=1, token=command.run_id[-16:]),
+            head=Head(number=1, token=first_token(command.run_id)),
             parent=parent,
             timeout_us=command.timeout_us,
         )
@@ -216,6 +215,6 @@ def _next_run(task: WorkflowTask, end: commands.ContinueRun, outcome: Outcome) -
         version=task.version,
         queue=task.queue,
         events=(encode_event(started),),
-        head=Head(number=1, token=end.run_id[-16:]),
+        head=Head(number=1, token=first_token(end.run_id)),
         parent=task.parent,
     )

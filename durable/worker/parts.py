@@ -17,6 +17,7 @@ from durable.backends.records import (
     Checkpoint,
     Claimant,
     Definition,
+    Head,
     HeldLease,
     HistoryRange,
     HistorySlice,
@@ -29,7 +30,7 @@ from durable.core.context import RunIdentity
 from durable.core.definition import WorkflowDefinition, build_of
 from durable.core.events import Event
 from durable.core.hooks import HookList, Propagation
-from durable.core.ids import new_token
+from durable.core.ids import first_token, new_token
 from durable.core.payload import Converter
 from durable.core.registry import Registry
 from durable.core.replay import Run, load
@@ -128,8 +129,10 @@ class Parts:
         """Whether this worker takes activities of this name from this queue, now."""
         return not self.draining and activity in self.registry.activities and queue in self.queues
 
-    def load(self, workflow: str, version: str, identity: RunIdentity, history: Sequence[Event]) -> Run:
-        """A run that has gone through ``history``, watched. Raises like `durable.core.replay.load`."""
+    def load(
+        self, workflow: str, version: str, identity: RunIdentity, head: Head, history: Sequence[Event]
+    ) -> Run:
+        """A run that has gone through ``history``, which ends at ``head``, watched. Raises like `durable.core.replay.load`."""
         definition = self.registry.workflow(workflow, version)
         assert definition is not None, "a claim names the definitions that the worker has"
         return self.watchdog.run(
@@ -141,6 +144,7 @@ class Parts:
             converter=self.converter,
             known=self.known,
             propagation=self.propagation,
+            begun=head.token != first_token(identity.run_id),
         )
 
     # --- ways to write --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from durable.backends.records import AskedTask, HistoryRange, Reply
+from durable.backends.records import AskedTask, Head, HistoryRange, Reply
 from durable.core import messages
 from durable.core.context import RunIdentity
 from durable.core.failure import failure_of
@@ -34,7 +34,7 @@ class Questions:
         self._parts = parts
         self._poll = poll_seconds
         self._listener = parts.store.bell.listen("question")
-        self._copies: OrderedDict[tuple[str, int], Run] = OrderedDict()
+        self._copies: OrderedDict[tuple[str, Head], Run] = OrderedDict()
 
     def close(self) -> None:
         """Listen no more."""
@@ -62,7 +62,7 @@ class Questions:
 
     async def _answer(self, asked: Sequence[AskedTask]) -> None:
         loop = asyncio.get_running_loop()
-        unknown = [task for task in asked if (task.run_id, task.head.number) not in self._copies]
+        unknown = [task for task in asked if (task.run_id, task.head) not in self._copies]
         ranges = [HistoryRange(instance_id=task.instance_id, run_id=task.run_id) for task in unknown]
         slices = await self._parts.reads.read(ranges) if ranges else ()
         histories = {piece.run_id: piece.events for piece in slices}
@@ -90,16 +90,16 @@ class Questions:
 
     def _copy(self, task: AskedTask, stored: tuple[bytes, ...]) -> Run:
         """A run of its own, at the head that was asked about: a query that changes what it should not spoils no run."""
-        key = (task.run_id, task.head.number)
+        key = (task.run_id, task.head)
         run = self._copies.get(key)
         if run is None:
             identity = RunIdentity(instance_id=task.instance_id, run_id=task.run_id, first_run_id=task.run_id)
             history = decode_history(stored[: task.head.number])
-            run = self._parts.load(task.workflow, task.version, identity, history)
+            run = self._parts.load(task.workflow, task.version, identity, task.head, history)
             self._keep(key, run)
         return run
 
-    def _keep(self, key: tuple[str, int], run: Run) -> None:
+    def _keep(self, key: tuple[str, Head], run: Run) -> None:
         self._copies[key] = run
         while len(self._copies) > MAX_COPIES:
             _, oldest = self._copies.popitem(last=False)

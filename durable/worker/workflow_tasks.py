@@ -140,7 +140,7 @@ class WorkflowTasks:
             return None
         try:
             history = decode_history(stored[: task.head.number])
-            run = self._parts.load(task.workflow, task.version, _identity(task), history)
+            run = self._parts.load(task.workflow, task.version, _identity(task), task.head, history)
         except Exception as error:
             self._cannot_go_on(task, task.head, error)
             return None
