@@ -189,6 +189,13 @@ class CreatingLaws(Laws):
         await bench.advance(1)
         await bench.claim_one("a")
 
+    async def test_a_message_makes_a_delayed_run_ready_before_its_start_time(self, bench: Bench) -> None:
+        await bench.start("a", start_at_us=await bench.now() + MINUTE)
+        await bench.start("b", start_at_us=await bench.now() + MINUTE, messages=(message("b", "first"),))
+        assert [m.key for m in (await bench.claim_one("b")).messages] == ["first"]
+        await bench.send(message("a", "early"))
+        assert [m.key for m in (await bench.claim_one("a")).messages] == ["early"]
+
     async def test_a_time_limit_counts_from_the_creation(self, bench: Bench) -> None:
         await bench.start("a", timeout_us=5 * SECOND)
         view = await bench.view("a")

@@ -80,6 +80,13 @@ class OutboxLaws(Laws):
         await bench.waiting("a", outbox=(event("a-1/1"),))
         assert await self.claimed(bench) == ["a-1/1"]
 
+    async def test_a_claim_repeated_with_its_token_gets_the_same_events(self, bench: Bench) -> None:
+        await bench.waiting("a", outbox=(event("a-1/1"), event("a-1/2")))
+        claim = bench.claimant("relay")
+        first = await bench.store.claim_outbox(claim, 1)
+        assert [each.id for each in first.items] == ["a-1/1"]
+        assert list((await bench.store.claim_outbox(claim, 1)).items) == list(first.items)
+
     async def test_events_of_finished_and_continued_runs_still_go_out(self, bench: Bench) -> None:
         await bench.commit(done(await bench.start("a"), outbox=(event("a-1/1"),)))
         await bench.commit(continued(await bench.start("b"), outbox=(event("b-1/1"),)))

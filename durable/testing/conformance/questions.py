@@ -131,6 +131,20 @@ class QuestionLaws(Laws):
         assert await self.answer(bench, reply("q2")) == [Lost()]
         assert await self.asked(bench) == []
 
+    async def test_a_question_about_a_forgotten_run_is_not_handed_out(self, bench: Bench) -> None:
+        await bench.commit(done(await bench.start("a")))
+        await self.ask(bench, question())
+        await bench.store.delete([InstanceRef(instance_id="a")])
+        assert await self.asked(bench) == []
+
+    async def test_a_claim_repeated_with_its_token_gets_the_same_question(self, bench: Bench) -> None:
+        await bench.waiting("a")
+        await self.ask(bench, question())
+        claim = bench.claimant("w1")
+        first = await bench.store.claim_questions(claim, 1)
+        assert len(first.items) == 1
+        assert (await bench.store.claim_questions(claim, 1)).items == first.items
+
     async def test_an_answer_is_kept_for_ten_minutes(self, bench: Bench) -> None:
         bench.under_test.needs_clock()
         await bench.waiting("a")
