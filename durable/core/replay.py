@@ -16,7 +16,7 @@ from durable.core import commands, events
 from durable.core.commands import Command, EndOfRun, Publish, decision_of, describe, shape
 from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site
 from durable.core.definition import WorkflowDefinition
-from durable.core.events import Decision, Event, Input, RunStarted, weight
+from durable.core.events import OUTSIDE_ENDINGS, Decision, Event, Input, RunStarted, weight
 from durable.core.failure import Failure, failure_of, rebuild
 from durable.core.history import turns
 from durable.core.hooks import NO_PROPAGATION, Propagation
@@ -114,7 +114,9 @@ class Run:
                 self.context.history_bytes += weight(event)
                 asked = self._replayed(number, event, decisions)
                 self.context.history_bytes += sum(map(weight, decisions))
-                self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
+                if len(history) > 2 or not isinstance(history[-1], OUTSIDE_ENDINGS):
+                    # Else it was ended from outside, maybe before anybody had begun it.
+                    self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
                 self.number = number + len(decisions)
         finally:
             self.context.replaying = False
@@ -448,8 +450,9 @@ def load(
     converter: Converter,
     known: Mapping[str, type[BaseException]],
     propagation: Propagation = NO_PROPAGATION,
+    begun: bool = False,
 ) -> Run:
-    """A run that has gone through ``history``. Raises like `Run.replay`.
+    """A run that has gone through ``history``; ``begun`` and what is raised as by `Run.replay`.
 
     A divergence is met a second time with tracing on, so that its report names file and line without every replay
     paying for it.
@@ -465,7 +468,7 @@ def load(
             trace=trace,
         )
         try:
-            run.replay(history)
+            run.replay(history, begun=begun)
         except NonDeterminismError:
             run.drop()
             if trace:
