@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,15 +44,24 @@ if TYPE_CHECKING:
     from durable.worker.processes import Processes
     from durable.worker.workflow_tasks import WorkflowTasks
 
+_log = logging.getLogger("durable")
+
 
 class Reads:
-    """Histories, read in one call for a whole batch."""
+    """Histories, read in one call for a whole batch; again, until the store answers."""
 
     def __init__(self, store: Backend) -> None:
         self._store = store
 
     async def read(self, ranges: Sequence[HistoryRange]) -> Sequence[HistorySlice]:
-        return (await self._store.read_history(ranges)).items
+        delay = 0.05
+        while True:
+            try:
+                return (await self._store.read_history(ranges)).items
+            except BackendError as error:
+                _log.warning("histories could not be read, trying again in %.2f s: %s", delay, error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
 
 
 class Parts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -82,7 +83,12 @@ class WorkflowTasks:
     async def take(self, tasks: Sequence[WorkflowTask]) -> None:
         """Work on claimed tasks. Histories of runs that are not warm are read in one call."""
         cold = [task for task in tasks if not self._is_warm(task)]
-        histories = await self._read(cold)
+        try:
+            histories = await self._read(cold)
+        except BaseException:
+            for task in tasks:
+                self._parts.release_run(task)
+            raise
         asyncio.get_running_loop().call_soon(self._begin, tasks, histories)
 
     def finished(self, ref: ActivityRef, result: LocalResult) -> bool:
@@ -122,11 +128,14 @@ class WorkflowTasks:
         for task in tasks:
             warm = self.cache.get(task.run_id)
             if warm is not None and warm.busy:
-                # Its checkpoint is on its way; what is new stays unread and makes the run ready again.
-                warm.later = task
+                warm.later = task  # its checkpoint is on its way; `_accepted` knows whether this is news to it
                 continue
-            if warm is None:
-                warm = self._load(task, histories.get(task.run_id, ()))
+            if warm is None and task.run_id in histories:
+                warm = self._load(task, histories[task.run_id])
+            elif warm is None or warm.head != task.head:
+                # While this claim was under way, the run was evicted, or its checkpoint was written: look again.
+                self._parts.release_run(task)
+                continue
             if warm is not None:
                 warm.task = task
                 self._set_busy(warm, True)
@@ -257,6 +266,7 @@ class WorkflowTasks:
                 self._parts.release_run(warm.task)
             case _:
                 self._lost(warm, checkpoint, taken)
+                self._parts.release_run(warm.task)  # if it is still ours; its head or an activity is not
 
     def _accepted(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
         warm.head = checkpoint.new_head
@@ -277,7 +287,11 @@ class WorkflowTasks:
             self._parts.claims.expect(checkpoint.wake_at_us)
         self._start_here(warm, checkpoint)
         self._parts.leases.keep_run(warm.task, bool(warm.local))
-        if warm.results:
+        later, warm.later = warm.later, None
+        if later is not None and later.head == warm.head:
+            warm.task = later  # claimed after this checkpoint was written: nobody else will be handed its messages
+            self._go_on(warm, later)
+        elif warm.results:
             self._go_on(warm)
         else:
             self._free(warm)
@@ -323,15 +337,16 @@ class WorkflowTasks:
         task = warm.task
         messages = (*more, *taken.messages)
         again = Taken(messages=messages, results=taken.results)
-        local, results, head = warm.local, warm.results, warm.head
+        head = warm.head
         seen = max(m.number for m in again.messages)
 
         def resume(history: tuple[bytes, ...]) -> None:
             fresh = replace(task, head=head, messages=(), seen=seen)
+            local, results, warm.results = warm.local, warm.results, deque()
             self._free(warm, evict=True)
             renewed = self._load(fresh, history)
             if renewed is None:
-                self._give_back(again.results)
+                self._give_back([*again.results, *results])
                 return
             renewed.local, renewed.results, renewed.seen = local, results, seen
             self._set_busy(renewed, True)
