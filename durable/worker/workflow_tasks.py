@@ -55,6 +55,7 @@ MAX_HISTORY_BYTES = 50 * 2**20
 STALL_FIRST_SECONDS = 60.0
 STALL_MOST_SECONDS = 3600.0
 
+_PROCESS_IN_TROUBLE = (MemoryError, RecursionError)
 _log = logging.getLogger("durable")
 
 
@@ -151,7 +152,10 @@ class WorkflowTasks:
             history = decode_history(stored[: task.head.number])
             run = self._parts.load(task.workflow, task.version, _identity(task), task.head, history)
         except Exception as error:
-            self._cannot_go_on(task, task.head, error)
+            if isinstance(error, _PROCESS_IN_TROUBLE):
+                self._fell(task, error)
+            else:
+                self._cannot_go_on(task, task.head, error)
             return None
         except BaseException as error:
             self._fell(task, error)
@@ -178,7 +182,10 @@ class WorkflowTasks:
         except Exception as error:
             self._give_back(taken.results)
             self._free(warm, evict=True)
-            self._cannot_go_on(warm.task, warm.head, error)
+            if isinstance(error, _PROCESS_IN_TROUBLE):
+                self._fell(warm.task, error)
+            else:
+                self._cannot_go_on(warm.task, warm.head, error)
             return
         except BaseException as error:
             self._give_back(taken.results)
