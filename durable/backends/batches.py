@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from durable.backends.records import Answer
+from durable.backends.records import Answer, Busy
 from durable.errors import BackendError
 
 MAX_ITEMS = 500
 MAX_BYTES = 4 * 2**20
 RETRY_FIRST_SECONDS = 0.05
 RETRY_MOST_SECONDS = 2.0
+BUSY_SECONDS = 0.01
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -31,7 +32,8 @@ class Batches(Generic[Q, A]):
 
     ``call`` is a method of the contract. A call that raises `BackendError` is repeated with the same items
     (every call may be), for ever when ``patience_seconds`` is ``None``; then its items fail. A batch that the
-    store cannot take for another reason is halved until the culprit stands alone.
+    store cannot take for another reason is halved until the culprit stands alone. An item that is answered
+    `Busy` joins the next batch.
     """
 
     def __init__(
@@ -87,13 +89,20 @@ class Batches(Generic[Q, A]):
                 await self._send(batch[:middle])
                 await self._send(batch[middle:])
                 return
+            _log.error("the store cannot take %s: %s: %s", type(batch[0][0]).__name__, type(error).__name__, error)
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), item in zip(batch, answer.items, strict=True):
-            if not future.done():
+        busy = 0
+        for (asked, future), item in zip(batch, answer.items, strict=True):
+            if isinstance(item, Busy):
+                self._waiting.append((asked, future))
+                busy += 1
+            elif not future.done():
                 future.set_result((item, answer.now_us))
+        if busy == len(batch):
+            await asyncio.sleep(BUSY_SECONDS * random.uniform(0.5, 1.0))
 
     async def _answered(self, items: Sequence[Q]) -> Answer[A]:
         loop = asyncio.get_running_loop()
