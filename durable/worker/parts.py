@@ -36,6 +36,7 @@ from durable.core.payload import Converter
 from durable.core.registry import Registry
 from durable.core.replay import Run, load
 from durable.core.watchdog import Watchdog
+from durable.errors import BackendError
 
 if TYPE_CHECKING:
     from durable.worker.activity_tasks import ActivityTasks
