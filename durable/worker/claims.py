@@ -72,7 +72,7 @@ class Claims:
                 parts.clock.hear(answer.now_us)
                 await self._hand_out(answer.items)
                 trouble = 0.0
-            except BackendError as error:
+            except Exception as error:
                 trouble = await _pause(trouble, error)
                 continue
             if answer.next_wake_us is not None:
@@ -94,7 +94,7 @@ class Claims:
             try:
                 answer = await self._kept(parts.store.claim_activity_tasks(parts.claimant(), room))
                 trouble = 0.0
-            except BackendError as error:
+            except Exception as error:
                 trouble = await _pause(trouble, error)
                 continue
             parts.clock.hear(answer.now_us)
@@ -141,9 +141,13 @@ async def _cleared(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def _pause(trouble: float, error: BackendError) -> float:
+async def _pause(trouble: float, error: Exception) -> float:
     """Wait a little longer after each failure in a row."""
     trouble = min(max(0.05, trouble * 2), RETRY_MOST_SECONDS)
-    _log.warning("claiming failed, trying again in %.2f s: %s", trouble, error)
+    foreseen = isinstance(error, BackendError)
+    _log.log(
+        logging.WARNING if foreseen else logging.ERROR, "claiming failed, trying again in %.2f s: %s", trouble, error,
+        exc_info=None if foreseen else error,
+    )  # fmt: skip
     await asyncio.sleep(trouble * random.uniform(0.5, 1.0))
     return trouble
