@@ -152,6 +152,19 @@ class ClaimLaws(Laws):
         again = await bench.claim_one("a", "w1")
         assert [m.key for m in again.messages] == ["k"]
 
+    async def test_a_timer_that_comes_after_the_claim_makes_the_run_ready_for_its_own_worker(
+        self, bench: Bench
+    ) -> None:
+        clock = bench.under_test.needs_clock()
+        due = clock.now_us + SECOND
+        await bench.waiting("a", wake_at_us=due)
+        await bench.send(message("a", "k"))
+        answer = await bench.claim_answer("w1")
+        assert (len(answer.items), answer.next_wake_us) == (1, due)
+        await bench.advance(SECOND)
+        assert await bench.claim("w2") == []
+        assert (await bench.claim_one("a", "w1")).wake_at_us == due
+
     async def test_a_claim_repeated_with_its_token_gets_the_same_and_counts_once(self, bench: Bench) -> None:
         """Its reply was lost."""
         for name in "abc":
