@@ -271,7 +271,9 @@ class StoreMachine(RuleBasedStateMachine):
             absorbed=tuple(Absorbed(number=a.ref.number, token=a.token) for a in mine[:1])
             if recipe.absorb
             else (),
-            outbox=(OutboxEvent(id=fresh("e"), topic="t", payload="p"),) if recipe.publish else (),
+            outbox=(OutboxEvent(id=fresh(f"{at.run_id}/"), topic="t", payload="p"),)
+            if recipe.publish
+            else (),
             replies=(Reply(id=fresh("u"), instance_id=at.instance_id, body="r"),) if recipe.publish else (),
             status=recipe.status,
             vars={} if recipe.status is None else {recipe.status: "1"},
@@ -365,7 +367,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, publish=coin)
     def relay(self, worker: str, publish: bool) -> None:
-        events = self.call("claim_outbox", self.pair.judged.claimant(worker), 2).items
+        events = self.call("claim_outbox", self.pair.judged.claimant(worker), 100).items
         if publish:
             self.call("finish_outbox", [event.id for event in events])
 
