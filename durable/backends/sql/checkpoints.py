@@ -30,7 +30,7 @@ from durable.backends.sql.creating import create, follow
 from durable.backends.sql.ending import close_run
 from durable.backends.sql.inbox import deliver
 from durable.backends.sql.ledger import Ledger, OutboxRow
-from durable.backends.sql.rows import InboxRow, RunRow, dump_mapping, load_mapping
+from durable.backends.sql.rows import RunRow, dump_mapping, load_mapping
 
 
 def judge_checkpoint(ledger: Ledger, checkpoint: Checkpoint) -> Verdict:
@@ -75,28 +75,17 @@ def _clash(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> Refused | Non
 
 def _unseen(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> tuple[Message, ...]:
     """What the checkpoint has not looked at."""
-    if row.sent <= checkpoint.seen:
-        return ()
+    consumed = set(checkpoint.consumed)
     return tuple(
         Message(number=one.number, key=one.key, kind=one.kind, body=one.body, sent_at_us=one.sent_at_us)
-        for one in _unread(ledger, row, checkpoint)
-        if one.number > checkpoint.seen
+        for one in ledger.unread_of(row.instance_id)
+        if one.number > checkpoint.seen and one.number not in consumed
     )
-
-
-def _unread(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> list[InboxRow]:
-    """The inbox after the checkpoint: what was read from the store, and what earlier items of the batch sent."""
-    consumed = {
-        *checkpoint.consumed,
-        *(number for _, name, number in ledger.consumed if name == row.instance_id),
-    }
-    sent = [one for (instance_id, _), one in ledger.inbox.items() if instance_id == row.instance_id]
-    return [one for one in [*ledger.unread.get(row.instance_id, ()), *sent] if one.number not in consumed]
 
 
 def _enter(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> Verdict:
     _enter_record(ledger, row, checkpoint)
-    row.ready_at_us = ledger.now_us if row.sent > row.seen else checkpoint.wake_at_us
+    row.ready_at_us = ledger.now_us if _is_unread(ledger, row, checkpoint) else checkpoint.wake_at_us
     row.settle()
     _enter_activities(ledger, row, checkpoint)
     for sequence, event in enumerate(checkpoint.outbox):
@@ -117,7 +106,7 @@ def _enter_record(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> None:
     ledger.append(row, checkpoint.events)
     row.head_token = checkpoint.new_head.token
     ledger.consume(row, checkpoint.consumed)
-    row.seen = max(row.seen, checkpoint.seen)
+    row.seen = checkpoint.seen
     row.updated_at_us = now
     row.claims = 0
     if checkpoint.status is not None:
@@ -175,10 +164,18 @@ def _come_back(ledger: Ledger, row: RunRow, number: int, word: OutcomeWord) -> N
 
 def _close(ledger: Ledger, row: RunRow, checkpoint: Checkpoint, close: Close) -> None:
     paused, reason, following = row.state == "paused", row.reason, checkpoint.next_run
-    left = following is not None and any(one.run_id is None for one in _unread(ledger, row, checkpoint))
+    left = [one.number for one in ledger.unread_of(row.instance_id) if one.run_id is None]
     close_run(ledger, row, close, followed_by=following.run_id if following else None)
     if following is not None:
-        follow(ledger, row, following, paused_for=(reason,) if paused else None, left_unread=left)
+        # What is left is new to the next run; numbers beyond it were of messages that went with the old run.
+        row.seen = left[0] - 1 if left else row.sent
+        follow(ledger, row, following, paused_for=(reason,) if paused else None, left_unread=bool(left))
+
+
+def _is_unread(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> bool:
+    return row.sent > checkpoint.seen and any(
+        one.number > checkpoint.seen for one in ledger.unread_of(row.instance_id)
+    )
 
 
 def _accepted(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> Verdict:
@@ -188,4 +185,4 @@ def _accepted(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> Verdict:
         return Accepted()
     if last.state == "paused":
         return Paused()
-    return Accepted(unread=last.sent > max(last.seen, checkpoint.seen))
+    return Accepted(unread=_is_unread(ledger, last, checkpoint))

@@ -25,11 +25,13 @@ def judge_send(ledger: Ledger, message: NewMessage) -> Accepted | NotFound | Fin
 
 def deliver(ledger: Ledger, message: NewMessage) -> Accepted | NotFound | Finished | Full:
     """Put a message into the inbox that it names. A key seen before is accepted, whatever has become of the run."""
-    row = ledger.run(message.instance_id, message.run_id)
-    if row is None:
+    if ledger.runs[message.instance_id] is None:
         return NotFound()
     if ledger.knows_key(message.instance_id, message.key):
         return Accepted()
+    row = ledger.run(message.instance_id, message.run_id)
+    if row is None:
+        return NotFound()
     if not row.open:
         return Finished(state=row.state)
     if row.sent - row.seen >= MAX_UNREAD_MESSAGES:

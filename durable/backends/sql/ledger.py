@@ -76,8 +76,8 @@ class Ledger:
     read_activities: dict[ActivityKey, tuple[Any, ...]] = field(default_factory=dict)
     archived: dict[RunKey, RunRow] = field(default_factory=dict)
     history: list[Events] = field(default_factory=list)
-    inbox: dict[tuple[str, int], InboxRow] = field(default_factory=dict)
-    consumed: list[tuple[int, str, int]] = field(default_factory=list)
+    inbox: dict[str, dict[int, InboxRow]] = field(default_factory=dict)
+    consumed: dict[str, dict[int, None]] = field(default_factory=dict)
     cleared: list[Cleared] = field(default_factory=list)
     new_keys: dict[tuple[str, str], None] = field(default_factory=dict)
     forgotten: dict[str, None] = field(default_factory=dict)
@@ -88,6 +88,7 @@ class Ledger:
     outbox: list[OutboxRow] = field(default_factory=list)
     replies: dict[tuple[str, str], str] = field(default_factory=dict)
     topics: set[str] = field(default_factory=set)
+    _of_run: dict[RunKey, list[ActivityKey]] = field(default_factory=dict)
 
     # --- what was read
 
@@ -105,6 +106,7 @@ class Ledger:
             self.activities[key] = None
         else:
             self.activities[key] = ActivityRow(*values)
+            self._of_run.setdefault(RunKey(*key[:2]), []).append(key)
             self.read_activities[key] = tuple(values)
 
     # --- looking
@@ -148,24 +150,32 @@ class Ledger:
         """Put a message into an inbox; that and the wake-up are one."""
         row.sent += 1
         message = InboxRow(row.part, row.instance_id, row.sent, run_id, key, kind, body, self.now_us)
-        self.inbox[row.instance_id, row.sent] = message
+        self.inbox.setdefault(row.instance_id, {})[row.sent] = message
         row.become_ready(self.now_us)
         self.topics.add("workflow")
 
     def consume(self, row: RunRow, numbers: Iterable[int]) -> None:
         """Take messages out of an inbox."""
+        new = self.inbox.get(row.instance_id, {})
         for number in numbers:
-            if self.inbox.pop((row.instance_id, number), None) is None:
-                self.consumed.append((row.part, row.instance_id, number))
+            if new.pop(number, None) is None:
+                self.consumed.setdefault(row.instance_id, {})[number] = None
 
     def clear_inbox(self, row: RunRow, *, only_of_run: bool) -> None:
         """Drop the messages that nobody will read: all, or those that are for this run only."""
         run_id = row.run_id if only_of_run else None
         if row.sent:
             self.cleared.append(Cleared(row.part, row.instance_id, run_id))
-        for key, message in list(self.inbox.items()):
-            if key[0] == row.instance_id and (run_id is None or message.run_id == run_id):
-                del self.inbox[key]
+        new = self.inbox.get(row.instance_id, {})
+        for number, message in list(new.items()):
+            if run_id is None or message.run_id is not None:
+                del new[number]
+
+    def unread_of(self, instance_id: str) -> list[InboxRow]:
+        """The inbox as it is now: what was read of it, and what earlier items of the batch sent."""
+        consumed = self.consumed.get(instance_id, {})
+        read = [one for one in self.unread.get(instance_id, ()) if one.number not in consumed]
+        return [*read, *self.inbox.get(instance_id, {}).values()]
 
     def forget_keys(self, instance_id: str) -> None:
         """The id is used anew: its keys (and the replies to its updates) go."""
@@ -176,7 +186,9 @@ class Ledger:
 
     def add_new_activity(self, row: ActivityRow) -> None:
         """A task that was not there."""
-        self.activities[ActivityKey(row.instance_id, row.run_id, row.number)] = row
+        key = ActivityKey(row.instance_id, row.run_id, row.number)
+        self.activities[key] = row
+        self._of_run.setdefault(RunKey(*key[:2]), []).append(key)
         self.topics.add("activity")
 
     def drop_activity(self, instance_id: str, run_id: str, number: int) -> None:
@@ -187,16 +199,16 @@ class Ledger:
 
     def drop_activities(self, row: RunRow) -> None:
         """All tasks of a run go."""
-        for key in self.activities:
-            if key[:2] == (row.instance_id, row.run_id):
-                self.activities[key] = None
-        self.dropped_runs[RunKey(row.instance_id, row.run_id)] = None
+        run = RunKey(row.instance_id, row.run_id)
+        for key in self._of_run.get(run, ()):
+            self.activities[key] = None
+        self.dropped_runs[run] = None
 
     def hold_activities(self, row: RunRow, held: bool) -> None:
         """The tasks of a run are not handed out any more, or are again."""
         self.held[RunKey(row.instance_id, row.run_id)] = held
-        for key, activity in self.activities.items():
-            if activity is not None and key[:2] == (row.instance_id, row.run_id):
+        for key in self._of_run.get(RunKey(row.instance_id, row.run_id), ()):
+            if (activity := self.activities[key]) is not None:
                 activity.held = int(held)
                 activity.settle()
         if not held:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from durable.backends.records import (
+    MAX_MESSAGES_PER_TASK,
+    MAX_UNREAD_MESSAGES,
     ActivityLease,
     ActivityOutcome,
     Change,
@@ -22,6 +25,13 @@ from durable.backends.records import (
 from durable.backends.sql.ledger import ActivityKey, Ledger, RunKey
 
 
+class InboxRange(NamedTuple):
+    """The first ``limit`` messages beyond a number."""
+
+    beyond: int
+    limit: int
+
+
 @dataclass(slots=True)
 class Needs:
     """The rows of one batch. Dictionaries keep the order in which they were asked for."""
@@ -32,8 +42,8 @@ class Needs:
     activities: dict[ActivityKey, None] = field(default_factory=dict)
     ending: dict[str, None] = field(default_factory=dict)
     """Instances whose current run may end in this batch: their parents are needed."""
-    closing: dict[str, int] = field(default_factory=dict)
-    """Instances that a checkpoint closes, and beyond which number their inboxes are needed."""
+    inboxes: dict[str, InboxRange] = field(default_factory=dict)
+    """Of which inboxes what is needed, if something may be unread."""
     end_tokens: dict[tuple[str, str], None] = field(default_factory=dict)
     """By which an earlier run of an instance may have been ended."""
 
@@ -58,6 +68,19 @@ class Needs:
         if new.if_exists == "replace":
             self.ending[new.instance_id] = None
 
+    def inbox(self, checkpoint: Checkpoint) -> None:
+        """What may be unread by a checkpoint. One message more than are consumed tells whether any is left."""
+        before = self.inboxes.get(checkpoint.instance_id, InboxRange(checkpoint.seen, 1))
+        beyond, more = checkpoint.seen, len(checkpoint.consumed)
+        if checkpoint.next_run is not None:
+            beyond, more = 0, more + MAX_UNREAD_MESSAGES
+        elif checkpoint.close is not None:
+            more += MAX_MESSAGES_PER_TASK
+        # Two checkpoints of one instance: between what they have seen lie at most so many messages.
+        between = abs(checkpoint.seen - before.beyond)
+        wanted = InboxRange(min(beyond, before.beyond), before.limit + more + between)
+        self.inboxes[checkpoint.instance_id] = wanted
+
     def activity(self, instance_id: str, run_id: str, number: int) -> None:
         """An activity task."""
         self.activities[ActivityKey(instance_id, run_id, number)] = None
@@ -69,7 +92,7 @@ class Further:
 
     instances: list[str]
     runs: list[RunKey]
-    unread: dict[str, int]
+    unread: dict[str, InboxRange]
 
 
 def of_messages(messages: Iterable[NewMessage]) -> Needs:
@@ -103,10 +126,7 @@ def of_checkpoints(checkpoints: Iterable[Checkpoint]) -> Needs:
             needs.instance(checkpoint.next_run)
         if checkpoint.close is not None:
             needs.ending[checkpoint.instance_id] = None
-            beyond = checkpoint.seen if checkpoint.next_run is None else 0
-            needs.closing[checkpoint.instance_id] = min(
-                beyond, needs.closing.get(checkpoint.instance_id, beyond)
-            )
+        needs.inbox(checkpoint)
     return needs
 
 
@@ -153,8 +173,8 @@ def further(ledger: Ledger, needs: Needs) -> Further:
         key for key in needs.runs if (row := ledger.runs.get(key.instance_id)) and row.run_id != key.run_id
     ]
     unread = {
-        instance_id: beyond
-        for instance_id, beyond in needs.closing.items()
-        if (row := ledger.runs.get(instance_id)) is not None and row.sent > beyond
+        instance_id: wanted
+        for instance_id, wanted in needs.inboxes.items()
+        if (row := ledger.runs.get(instance_id)) is not None and row.sent > wanted.beyond
     }
     return Further(list(instances), runs, unread)

@@ -10,7 +10,7 @@ from durable.backends.sqlite.handed import LastClaims
 Position = tuple[int, str, str, int]
 """The primary key: part, instance id, run id, sequence."""
 
-_EVENT = "part, instance_id, run_id, sequence, id, topic, payload, key, headers"
+_EVENT = "part, instance_id, run_id, sequence, id, topic, payload, key, headers, lease_until_us"
 _FREE = (
     f"SELECT {_EVENT} FROM outbox AS event "
     "WHERE lease_until_us <= ?1 AND NOT EXISTS ("
@@ -25,7 +25,7 @@ _ONE = (
 _HOLD = (
     "UPDATE outbox SET lease_until_us = ? WHERE part = ? AND instance_id = ? AND run_id = ? AND sequence = ?"
 )
-_NEXT = "SELECT min(lease_until_us) FROM outbox"
+_NEXT_HELD = "SELECT min(lease_until_us) FROM outbox WHERE lease_until_us > ?"
 _DONE = "DELETE FROM outbox WHERE id = ?"
 
 
@@ -46,12 +46,19 @@ class OutboxClaims:
             tx.db.executemany(_HOLD, [(tx.now_us + claimant.lease_us, *row[:4]) for row in new])
             rows += new
         self._last.remember(claimant, until_us, [row[:4] for row in rows])
-        next_us = tx.db.execute(_NEXT).fetchone()[0]
-        return [_event(row) for row in rows], None if next_us is None else max(next_us, 0)
+        return [_event(row) for row in rows], _next_wake(tx)
 
 
-def _event(row: tuple[int, str, str, int, str, str, str, str | None, str]) -> OutboxEvent:
-    _, _, _, _, event_id, topic, payload, key, headers = row
+def _next_wake(tx: Transaction) -> int | None:
+    free = tx.db.execute(_FREE, (tx.now_us, 1)).fetchone()
+    if free is not None:
+        return int(free[-1])
+    held: int | None = tx.db.execute(_NEXT_HELD, (tx.now_us,)).fetchone()[0]
+    return held
+
+
+def _event(row: tuple[int, str, str, int, str, str, str, str | None, str, int]) -> OutboxEvent:
+    _, _, _, _, event_id, topic, payload, key, headers, _ = row
     return OutboxEvent(id=event_id, topic=topic, payload=payload, key=key, headers=load_mapping(headers))
 
 

@@ -35,7 +35,9 @@ PAST_RUN = f"SELECT {_RUN} FROM past_runs WHERE part = ? AND instance_id = ? AND
 ACTIVITY = (
     f"SELECT {_ACTIVITY} FROM activities WHERE part = ? AND instance_id = ? AND run_id = ? AND number = ?"
 )
-UNREAD = f"SELECT {_INBOX} FROM inbox WHERE part = ? AND instance_id = ? AND number > ? ORDER BY number"
+UNREAD = (
+    f"SELECT {_INBOX} FROM inbox WHERE part = ? AND instance_id = ? AND number > ? ORDER BY number LIMIT ?"
+)
 INBOX_HEAD = f"SELECT {_INBOX} FROM inbox WHERE part = ? AND instance_id = ? ORDER BY number LIMIT ?"
 KEY = "SELECT 1 FROM message_keys WHERE part = ? AND instance_id = ? AND key = ?"
 ENDED_BY = "SELECT 1 FROM past_runs WHERE part = ? AND instance_id = ? AND head_token = ?"
@@ -74,8 +76,8 @@ def _load_further(db: sqlite3.Connection, ledger: Ledger, needs: Needs) -> None:
     load_runs(db, ledger, further.instances)
     for key in further.runs:
         load_past_run(db, ledger, key)
-    for instance_id, beyond in further.unread.items():
-        rows = db.execute(UNREAD, (part(instance_id), instance_id, beyond))
+    for instance_id, wanted in further.unread.items():
+        rows = db.execute(UNREAD, (part(instance_id), instance_id, *wanted))
         ledger.unread[instance_id] = [InboxRow(*row) for row in rows]
 
 
@@ -156,7 +158,8 @@ def save(db: sqlite3.Connection, ledger: Ledger) -> None:
     if ledger.history:
         db.executemany(_INSERT_HISTORY, map(_history_row, ledger.history))
     if ledger.inbox:
-        db.executemany(_INSERT_INBOX, map(inbox_values, ledger.inbox.values()))
+        messages = (message for inbox in ledger.inbox.values() for message in inbox.values())
+        db.executemany(_INSERT_INBOX, map(inbox_values, messages))
     if ledger.new_keys:
         db.executemany(_INSERT_KEY, [(part(name), name, key) for name, key in ledger.new_keys])
     _save_activities(db, ledger)
@@ -168,7 +171,10 @@ def _take_away(db: sqlite3.Connection, ledger: Ledger) -> None:
         sql = _CLEAR_INBOX if cleared.run_id is None else _CLEAR_INBOX_OF_RUN
         db.execute(sql, (cleared.part, cleared.instance_id))
     if ledger.consumed:
-        db.executemany(_CONSUME, ledger.consumed)
+        db.executemany(
+            _CONSUME,
+            [(part(name), name, number) for name, gone in ledger.consumed.items() for number in gone],
+        )
     if ledger.forgotten:
         names = [(part(name), name) for name in ledger.forgotten]
         db.executemany(_FORGET_KEYS, names)
@@ -240,7 +246,7 @@ def _hold(db: sqlite3.Connection, ledger: Ledger, run: RunKey) -> None:
 def _save_the_rest(db: sqlite3.Connection, ledger: Ledger) -> None:
     for row, sequence, event in ledger.outbox:
         values = (row.part, row.instance_id, row.run_id, sequence, row.workflow, event.id, event.topic)
-        rest = (event.payload, event.key, dump_mapping(event.headers), ledger.now_us, 0)
+        rest = (event.payload, event.key, dump_mapping(event.headers), ledger.now_us, ledger.now_us)
         db.execute(_INSERT_OUTBOX, values + rest)
     if ledger.replies:
         replies = [(part(name), name, key, body) for (name, key), body in ledger.replies.items()]

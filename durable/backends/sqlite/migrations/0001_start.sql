@@ -241,7 +241,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     key TEXT,
     headers TEXT NOT NULL,             -- JSON
     created_at_us INTEGER NOT NULL,
-    lease_until_us INTEGER NOT NULL,
+    lease_until_us INTEGER NOT NULL,   -- or since when it is free
     PRIMARY KEY (part, instance_id, run_id, sequence)
 ) STRICT, WITHOUT ROWID;
 
