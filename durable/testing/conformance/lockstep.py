@@ -7,7 +7,7 @@ those that became ready in the same microsecond, and the wording of what is said
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from durable.backends.contract import Backend
@@ -57,7 +57,9 @@ class LockStep:
     async def compare_all(self) -> None:
         """All that can be seen of the two stores is the same, and nothing is broken."""
         judged, oracle = await self.judged.snapshot(), await self.oracle.snapshot()
-        assert [plain(view) for view in judged.views] == [plain(view) for view in oracle.views]
+        assert [view.run_id for view in judged.views] == [view.run_id for view in oracle.views]
+        for one, other in zip(judged.views, oracle.views, strict=True):
+            assert differing(plain(one), plain(other)) == {}, f"run {one.run_id}: judged, oracle"
         assert judged.histories == oracle.histories
         assert judged.stats == oracle.stats
         for instance_id in {view.instance_id for view in oracle.views}:
@@ -68,6 +70,12 @@ class LockStep:
     async def close(self) -> None:
         await self.judged.store.close()
         await self.oracle.store.close()
+
+
+def differing(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    """The fields of two records of a kind that are not the same."""
+    pairs = {field.name: (getattr(one, field.name), getattr(other, field.name)) for field in fields(one)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def comparable(name: str, answer: Any) -> Any:
