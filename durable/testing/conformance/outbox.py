@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from durable.backends.records import Accepted, OutboxEvent
+from durable.backends.records import Accepted, InstanceRef, OutboxEvent
 from durable.testing.conformance.bench import Bench
 from durable.testing.conformance.laws import Laws
 from durable.testing.conformance.specimens import continued, done, step
@@ -79,6 +79,14 @@ class OutboxLaws(Laws):
         await self.published(bench, await self.claimed(bench))
         await bench.waiting("a", outbox=(event("a-1/1"),))
         assert await self.claimed(bench) == ["a-1/1"]
+
+    async def test_events_of_a_forgotten_run_still_go_out_and_its_id_can_write_more(
+        self, bench: Bench
+    ) -> None:
+        await bench.commit(done(await bench.start("a", "r1"), outbox=(event("r1/1"),)))
+        await bench.store.delete([InstanceRef(instance_id="a")])
+        await bench.waiting("a", "r1", outbox=(event("r1/2"),))
+        assert await self.claimed(bench) == ["r1/1", "r1/2"]
 
     async def test_a_claim_repeated_with_its_token_gets_the_same_events(self, bench: Bench) -> None:
         await bench.waiting("a", outbox=(event("a-1/1"), event("a-1/2")))
