@@ -26,7 +26,7 @@ from durable.errors import (
     WorkflowTerminated,
 )
 from durable.primitives.activity import Activity, activity
-from durable.primitives.attempt import ActivityInfo, activity_info, complete_later, heartbeat
+from durable.primitives.attempt import ActivityInfo, activity_info, complete_later, heartbeat, transaction
 from durable.primitives.child import ChildInstance, get_instance
 from durable.primitives.condition import wait_condition
 from durable.primitives.handler import query, update
@@ -96,6 +96,7 @@ __all__ = [
     "sleep",
     "sleep_until",
     "start",
+    "transaction",
     "update",
     "uuid4",
     "wait_condition",

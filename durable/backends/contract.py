@@ -35,7 +35,9 @@ from typing import Any, Protocol
 
 from durable.backends.records import (
     Accepted,
+    ActivityFinished,
     ActivityOutcome,
+    ActivityRef,
     ActivityTask,
     Answer,
     AskedTask,
@@ -254,6 +256,42 @@ class AdminStore(Protocol):
 
     async def finish_outbox(self, ids: Sequence[str]) -> Answer[Accepted]:
         """These events were published."""
+        ...
+
+
+class ActivityTransaction(Protocol):
+    """A transaction on the store's database that an activity writes in. ``connection`` is the driver's."""
+
+    connection: Any
+
+    async def finish(self, outcome: ActivityFinished) -> Verdict:
+        """Write the outcome in the same transaction and commit: `Accepted`, or `Lost` (then all is rolled back)."""
+        ...
+
+    async def rollback(self) -> None:
+        """Undo everything; harmless after `finish`."""
+        ...
+
+
+class TransactionStore(Protocol):
+    """Optional, for stores whose data can be written in a transaction of the caller's.
+
+    Nothing is leased, cached or answered from memory there, and waiting for a lock is limited to 5 s (`BackendError`).
+    """
+
+    async def create_in(self, connection: Any, instance: NewInstance) -> Answer[Created | Existing | Taken | Refused]:
+        """Like `ClientStore.create` of one, in the open transaction of ``connection``; the caller commits.
+
+        Raises ``TypeError`` for a connection of another driver, `BackendError` for one that is to another database.
+        """
+        ...
+
+    async def send_in(self, connection: Any, message: NewMessage) -> Answer[Verdict]:
+        """Like `ClientStore.send` of one, in the open transaction of ``connection``. Raises like `create_in`."""
+        ...
+
+    async def begin(self, ref: ActivityRef, token: str) -> ActivityTransaction:
+        """Open a transaction for an attempt. Raises `BackendError` if its token no longer stands."""
         ...
 
 

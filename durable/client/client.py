@@ -15,7 +15,7 @@ import orjson
 
 from durable.backends.batches import Batches
 from durable.backends.clock import StoreClock
-from durable.backends.contract import Backend
+from durable.backends.contract import Backend, TransactionStore
 from durable.backends.records import (
     CLOSED_STATES,
     ActivityFinished,
@@ -70,6 +70,8 @@ Ts = TypeVarTuple("Ts")
 IfExists = Literal["fail", "use", "replace"]
 
 PATIENCE_SECONDS = 10.0
+in_transaction: ContextVar[bool] = ContextVar("durable_in_transaction", default=False)
+"""Whether this task is inside ``durable.transaction()``."""
 _log = logging.getLogger("durable")
 
 
@@ -120,6 +122,7 @@ class Client:
         tags: Mapping[str, str] | None = None,
         if_exists: IfExists = "fail",
         timeout: float | timedelta | None = None,
+        connection: Any = None,
     ) -> Instance[R]: ...
 
     @overload
@@ -135,6 +138,7 @@ class Client:
         tags: Mapping[str, str] | None = None,
         if_exists: IfExists = "fail",
         timeout: float | timedelta | None = None,
+        connection: Any = None,
     ) -> Instance[R]: ...
 
     @overload
@@ -150,6 +154,7 @@ class Client:
         tags: Mapping[str, str] | None = None,
         if_exists: IfExists = "fail",
         timeout: float | timedelta | None = None,
+        connection: Any = None,
     ) -> Instance[Any]: ...
 
     async def create_instance(  # type: ignore[misc]  # mypy does not match *Ts with the implementation's *args
@@ -164,13 +169,16 @@ class Client:
         tags: Mapping[str, str] | None = None,
         if_exists: IfExists = "fail",
         timeout: float | timedelta | None = None,
+        connection: Any = None,
     ) -> Instance[Any]:
         """Start a workflow (the function, or its name) and give its `Instance`.
 
         ``id`` is yours to choose: at most one unfinished run has it (``None``: a random one). ``if_exists`` says what
         happens otherwise: ``"fail"`` raises `InstanceAlreadyExists`, ``"use"`` gives the unfinished run if it is of the
         same workflow, ``"replace"`` terminates it and starts anew. ``start_at`` delays the start, ``timeout`` (seconds
-        or ``timedelta``) covers the instance with all its runs, ``tags`` are for `list_instances`.
+        or ``timedelta``) covers the instance with all its runs, ``tags`` are for `list_instances`. With ``connection``
+        (an aiosqlite, asyncpg or aiomysql connection to the same database) it is part of the caller's open transaction:
+        the workflow starts if and only if that commits.
 
         Raises `TypeError` for arguments that do not fit the signature, `PayloadError` and `PayloadTooLarge` for those
         that cannot be stored, before anything is written; `BackendError` if the store does not answer.
@@ -178,7 +186,7 @@ class Client:
         new = self._new_instance(
             workflow, args, kwargs or {}, id, queue, version, start_at, tags, if_exists, timeout
         )
-        return await self._create(new, workflow)
+        return await self._create(new, workflow, connection)
 
     async def signal_with_start(
         self,
@@ -202,8 +210,15 @@ class Client:
         message = self.signal_message(id, signal, value, key)
         return await self._create(replace(new, messages=(message,)), workflow)
 
-    async def _create(self, new: NewInstance, workflow: Workflow[..., Any] | str) -> Instance[Any]:
-        answer, now_us = await self._creates.submit(new)
+    async def _create(
+        self, new: NewInstance, workflow: Workflow[..., Any] | str, connection: Any = None
+    ) -> Instance[Any]:
+        if connection is not None:
+            inside = await self._transactional().create_in(connection, new)
+            answer, now_us = inside.items[0], inside.now_us
+        else:
+            _refuse_to_wait_for_oneself()
+            answer, now_us = await self._creates.submit(new)
         self.clock.hear(now_us)
         match answer:
             case Created(run_id=run_id) | Existing(run_id=run_id):
@@ -432,14 +447,25 @@ class Client:
             raise not_found(ref)
         return view
 
-    async def send(self, message: NewMessage) -> None:
+    def _transactional(self) -> TransactionStore:
+        if not hasattr(self.store, "create_in"):
+            raise BackendError(f"{self.store.url} has no transactions: connection= is for SQL stores")
+        return cast(TransactionStore, self.store)
+
+    async def send(self, message: NewMessage, connection: Any = None) -> None:
         """Send a message. Raises `InstanceNotFound`, `InstanceFinished`, `BackendError`."""
-        verdict, now_us = await self._sends.submit(message)
+        if connection is not None:
+            inside = await self._transactional().send_in(connection, message)
+            verdict, now_us = inside.items[0], inside.now_us
+        else:
+            _refuse_to_wait_for_oneself()
+            verdict, now_us = await self._sends.submit(message)
         self.clock.hear(now_us)
         demand(verdict, InstanceRef(instance_id=message.instance_id, run_id=message.run_id))
 
     async def try_change(self, change: Change) -> Verdict:
         """Change an instance, and give the store's verdict. Raises `BackendError`."""
+        _refuse_to_wait_for_oneself()
         verdict, now_us = await self._changes.submit(change)
         self.clock.hear(now_us)
         return verdict
@@ -493,6 +519,12 @@ async def connect(
         yield client
     finally:
         await asyncio.shield(client.close())
+
+
+def _refuse_to_wait_for_oneself() -> None:
+    """An engine call inside ``durable.transaction()`` could wait for ever for the lock that its own task holds."""
+    if in_transaction.get():
+        raise RuntimeError("inside durable.transaction(): pass connection=conn, or call this after the block")
 
 
 def _replaced(id: str, now_us: int) -> End:

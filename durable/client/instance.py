@@ -228,17 +228,25 @@ class Instance(Generic[R_co]):
     # --- talking --------------------------------------------------------------------------------------------------
 
     @overload
-    async def signal(self, signal: Signal[T], value: T, key: str | None = None) -> None: ...
+    async def signal(
+        self, signal: Signal[T], value: T, key: str | None = None, *, connection: Any = None
+    ) -> None: ...
 
     @overload
-    async def signal(self, signal: str, value: Any = None, key: str | None = None) -> None: ...
+    async def signal(
+        self, signal: str, value: Any = None, key: str | None = None, *, connection: Any = None
+    ) -> None: ...
 
-    async def signal(self, signal: Signal[Any] | str, value: Any = None, key: str | None = None) -> None:
+    async def signal(
+        self, signal: Signal[Any] | str, value: Any = None, key: str | None = None, *, connection: Any = None
+    ) -> None:
         """Send a signal. With ``key``, sending it again is harmless for as long as the id lives.
+
+        With ``connection`` it is part of the caller's open transaction, as in `Client.create_instance`.
 
         Raises `InstanceNotFound`, `InstanceFinished`, `PayloadError`.
         """
-        await self._client.send(self._client.signal_message(self.id, signal, value, key))
+        await self._client.send(self._client.signal_message(self.id, signal, value, key), connection)
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the workflow to cancel: ``CancelledError`` at its next await.

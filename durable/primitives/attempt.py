@@ -73,6 +73,18 @@ def heartbeat(details: Any = None) -> None:
     _attempt("durable.heartbeat()").heartbeat(details)
 
 
+def transaction() -> AbstractAsyncContextManager[Any]:
+    """A transaction on the engine's database, for ``async`` activities: ``async with durable.transaction() as conn:``.
+
+    ``conn`` is a connection of the store's driver (aiosqlite, asyncpg, aiomysql). What is written through it is
+    committed together with the activity's own result when the function returns: both or neither, exactly once. If the
+    function raises, all is rolled back. At most one for each attempt; write and return soon, since others wait for the locks.
+
+    Raises ``RuntimeError`` outside of an ``async`` activity, `BackendError` on stores that have no such transactions.
+    """
+    return _attempt("durable.transaction()").transaction()
+
+
 def complete_later() -> Any:
     """Leave the activity open and finish it from elsewhere; the function's return value is ignored.
 

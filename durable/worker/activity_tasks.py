@@ -127,6 +127,8 @@ class ActivityTasks:
             _log.exception("activity %s: the engine failed while running it", attempt.label)
             outcome = self._failed(attempt, error)
         finally:
+            if attempt.opened is not None:
+                await asyncio.shield(attempt.opened.rollback())
             del self._running[attempt.ref]
             self._parts.leases.drop_activity(attempt.ref)
             if not self._running:
@@ -163,7 +165,21 @@ class ActivityTasks:
             return None if attempt.unwanted else self._failed(attempt, attempt.timed_out or error)
         if attempt.parked:
             return None
-        return self._completed(attempt, definition, value)
+        outcome = self._completed(attempt, definition, value)
+        return outcome if attempt.opened is None else await self._committed(attempt, outcome)
+
+    async def _committed(self, attempt: RunningAttempt, outcome: ActivityOutcome) -> ActivityOutcome | None:
+        """The activity wrote in a transaction: its result goes with it, or nothing does."""
+        assert attempt.opened is not None
+        if not isinstance(outcome, ActivityFinished) or outcome.kind != messages.ACTIVITY_COMPLETED:
+            return outcome
+        self._parts.workflow_tasks.not_local(attempt.ref)
+        try:
+            await attempt.opened.finish(outcome)
+        except BackendError as error:
+            # Committed or not, nobody knows. If it was, the token is gone and this failure is not taken.
+            return self._failed(attempt, error)
+        return None
 
     def _not_to_be_run(self, attempt: RunningAttempt) -> Exception | None:
         task, options = attempt.item, attempt.options

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from durable.backends.contract import ActivityTransaction
 from durable.backends.records import Accepted, ActivityParked, ActivityTask, Paused
+from durable.client.client import in_transaction
 from durable.core.definition import ActivityDefinition, ActivityOptions
 from durable.core.hooks import headers_of
 from durable.core.ids import new_token
-from durable.errors import ActivityTimeout, PayloadError
+from durable.errors import ActivityTimeout, BackendError, PayloadError
 from durable.primitives.attempt import ActivityInfo
 from durable.primitives.info import time_of
 
@@ -40,6 +42,7 @@ class RunningAttempt:
         self.unwanted = False
         self.interrupted = False
         self.parked = False
+        self.opened: ActivityTransaction | None = None
         self._parking: asyncio.Future[None] | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._deadline_us: int | None = None
@@ -160,9 +163,7 @@ class RunningAttempt:
 
     async def _parked_in_store(self, token: str) -> None:
         verdict = await self._parts.finished(
-            ActivityParked(
-                ref=self.ref, token=self.item.token, new_token=token, timeout_us=self.timeout_us
-            )
+            ActivityParked(ref=self.ref, token=self.item.token, new_token=token, timeout_us=self.timeout_us)
         )
         if not isinstance(verdict, Accepted | Paused):
             self.unwanted = True
@@ -172,8 +173,23 @@ class RunningAttempt:
         self._parts.leases.drop_activity(self.ref)
         self._parts.workflow_tasks.not_local(self.ref)
 
-    def transaction(self) -> AbstractAsyncContextManager[Any]:
-        raise NotImplementedError("durable.transaction() is not part of this release yet")
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        if self.in_thread or self.opened is not None:
+            why = "is for async activities" if self.in_thread else "was opened by this attempt already"
+            raise RuntimeError(f"activity {self.label}: durable.transaction() {why}")
+        store: Any = self._parts.store
+        if not hasattr(store, "begin"):
+            raise BackendError(f"{store.url} has no transactions that an activity could write in")
+        self.opened = await store.begin(self.ref, self.item.token)
+        own = in_transaction.set(True)
+        try:
+            yield self.opened.connection
+        except BaseException:
+            await asyncio.shield(self.opened.rollback())
+            raise
+        finally:
+            in_transaction.reset(own)
 
 
 def _options_of(task: ActivityTask) -> ActivityOptions:
