@@ -25,6 +25,7 @@ APPLICATION_ID = 0x64757262
 """``PRAGMA application_id`` of our files: the letters ``durb``."""
 
 WAL_RESET_FIXED = (3, 51, 3)
+CACHE_KIB = 32 * 1024
 WAL_PAGES_KEPT_BYTES = 64 * 2**20
 T = TypeVar("T")
 _log = logging.getLogger("durable")
@@ -83,6 +84,7 @@ def connect(address: Address, patience_seconds: float) -> sqlite3.Connection:
             db.execute("PRAGMA wal_autocheckpoint = 0")
             db.execute(f"PRAGMA journal_size_limit = {WAL_PAGES_KEPT_BYTES}")
             db.execute("PRAGMA temp_store = MEMORY")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except BaseException:
         db.close()
         raise
