@@ -51,6 +51,8 @@ def main(context: click.Context, db: Path) -> None:
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
+    if context.invoked_subcommand in ("order", "approve", "show"):
+        logging.getLogger("durable").setLevel(logging.ERROR)  # advice about the SQLite version is for workers
     for name in ("orders", "durable.workflow"):
         logging.getLogger(name).setLevel(logging.INFO)
     context.obj = db
