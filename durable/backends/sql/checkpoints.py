@@ -88,8 +88,7 @@ def _enter(ledger: Ledger, row: RunRow, checkpoint: Checkpoint) -> Verdict:
     row.ready_at_us = ledger.now_us if _is_unread(ledger, row, checkpoint) else checkpoint.wake_at_us
     row.settle()
     _enter_activities(ledger, row, checkpoint)
-    for sequence, event in enumerate(checkpoint.outbox):
-        ledger.outbox.append(OutboxRow(row, (checkpoint.new_head.number << 20) + sequence, event))
+    ledger.outbox += [OutboxRow(row, event) for event in checkpoint.outbox]
     for reply in checkpoint.replies:
         ledger.replies.setdefault((reply.instance_id, reply.id), reply.body)
         ledger.topics.add("reply")

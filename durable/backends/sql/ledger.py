@@ -45,7 +45,6 @@ class OutboxRow(NamedTuple):
     """An event to be published, and whose it is."""
 
     row: RunRow
-    sequence: int
     event: OutboxEvent
 
 

@@ -119,23 +119,11 @@ _INSERT_KEY = insert("message_keys", ("part", "instance_id", "key"), or_="IGNORE
 _INSERT_HISTORY = insert(
     "history", ("part", "instance_id", "run_id", "first_number", "last_number", "events", "lengths")
 )
-_INSERT_OUTBOX = insert(
-    "outbox",
-    (
-        *(
-            "part",
-            "instance_id",
-            "run_id",
-            "sequence",
-            "workflow",
-            "id",
-            "topic",
-            "payload",
-            "key",
-            "headers",
-        ),
-        *("created_at_us", "lease_until_us"),
-    ),
+# Numbered behind what is still to be published of the run (or of a forgotten one of the same id).
+_INSERT_OUTBOX = (
+    "INSERT INTO outbox (part, instance_id, run_id, sequence, workflow, id, topic, payload, key, headers, "
+    "created_at_us, lease_until_us) SELECT ?1, ?2, ?3, coalesce(max(sequence), 0) + 1, ?4, ?5, ?6, ?7, ?8, ?9, "
+    "?10, ?10 FROM outbox WHERE part = ?1 AND instance_id = ?2 AND run_id = ?3"
 )
 _INSERT_REPLY = insert("update_replies", ("part", "instance_id", "id", "body"), or_="IGNORE")
 _INSERT_CLOSING = insert("closings", ("part", "instance_id", "run_id", "claimable_at_us"), or_="IGNORE")
@@ -244,10 +232,17 @@ def _hold(db: sqlite3.Connection, ledger: Ledger, run: RunKey) -> None:
 
 
 def _save_the_rest(db: sqlite3.Connection, ledger: Ledger) -> None:
-    for row, sequence, event in ledger.outbox:
-        values = (row.part, row.instance_id, row.run_id, sequence, row.workflow, event.id, event.topic)
-        rest = (event.payload, event.key, dump_mapping(event.headers), ledger.now_us, ledger.now_us)
-        db.execute(_INSERT_OUTBOX, values + rest)
+    for row, event in ledger.outbox:
+        of_run = (row.part, row.instance_id, row.run_id, row.workflow)
+        content = (
+            event.id,
+            event.topic,
+            event.payload,
+            event.key,
+            dump_mapping(event.headers),
+            ledger.now_us,
+        )
+        db.execute(_INSERT_OUTBOX, of_run + content)
     if ledger.replies:
         replies = [(part(name), name, key, body) for (name, key), body in ledger.replies.items()]
         db.executemany(_INSERT_REPLY, replies)
