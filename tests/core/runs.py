@@ -94,10 +94,19 @@ def begin(workflow: Any, *args: Any, signals: Any = (), run_id: str | None = Non
     return resume(workflow, [started(workflow, *args, signals=signals, **kwargs)], run_id)
 
 
-def resume(workflow: Any, history: Sequence[Event], run_id: str | None = None) -> Live:
-    """A run loaded from its history."""
+def resume(
+    workflow: Any, history: Sequence[Event], run_id: str | None = None, *, begun: bool = False
+) -> Live:
+    """A run loaded from its history; ``begun``: although it is one event long, it was worked on."""
     identity = IDENTITY if run_id is None else replace(IDENTITY, run_id=run_id)
-    made = load(workflow.definition, identity, list(history), converter=CONVERTER, known=known_exceptions())
+    made = load(
+        workflow.definition,
+        identity,
+        list(history),
+        converter=CONVERTER,
+        known=known_exceptions(),
+        begun=begun,
+    )
     alive.append(made)
     return Live(made, list(history))
 
@@ -132,10 +141,11 @@ def check_every_prefix(workflow: Any, history: Sequence[Event]) -> None:
         rest = [turn.input for turn in parts[count:]]
         if not known:
             known, rest = [history[0]], rest[1:]
-        taken_over = resume(workflow, known)
+        begun = count == 1 and len(known) == 1
+        taken_over = resume(workflow, known, begun=begun)
         for one in rest:
             taken_over.advance(one)
-        if not rest and len(known) == 1:
+        if not rest and len(known) == 1 and not begun:
             taken_over.advance()
         taken_over.run.drop()
         assert taken_over.history == list(history), f"taken over after {len(known)} events"

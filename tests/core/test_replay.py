@@ -661,6 +661,23 @@ def test_variables_status_and_events_are_written_once() -> None:
     assert [(event.number, event.payload) for event in second.published] == [(2, '{"id":2}')]
 
 
+def test_a_run_that_asked_for_nothing_is_not_begun_anew(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    @durable.workflow
+    async def waits() -> int:
+        durable.publish("orders", {"id": 1})
+        durable.logger.info("begun")
+        return await go.receive()
+
+    live = begin(waits)
+    first = live.advance()
+    assert len(first.published) == 1 and len(live.history) == 1
+    again = resume(waits, live.history, begun=True).advance(signal("go", 4))
+    assert again.published == () and again.events[-1].kind == "run_completed"
+    assert [record.message for record in caplog.records] == ["[order-1] begun"]
+
+
 # --- signals --------------------------------------------------------------------------------------------------------
 
 
