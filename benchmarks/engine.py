@@ -15,6 +15,8 @@ from benchmarks.workloads import DEFINITIONS, Workload, drive
 
 STORES = ("memory", "sqlite")
 WARM_UP_WORKFLOWS = 5
+ROUND_SECONDS = 300.0
+"""A round that takes longer than this has come to a halt, and is an error instead of a figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,11 @@ async def _measure(
     begin: Callable[[], None],
     done: Callable[[], None],
 ) -> Measured:
-    async with durable.connect(url) as client, durable.Worker(client, DEFINITIONS):
+    async with (
+        asyncio.timeout(ROUND_SECONDS),
+        durable.connect(url) as client,
+        durable.Worker(client, DEFINITIONS),
+    ):
 
         async def run(number: int) -> int:
             instance = await client.create_instance(workload.workflow, number)
