@@ -18,6 +18,7 @@ import orjson
 
 from durable.backends.records import (
     Accepted,
+    ActivityLease,
     ActivityRef,
     ActivityTask,
     Busy,
@@ -267,6 +268,13 @@ class WorkflowTasks:
                 self._stall(warm.task, checkpoint.head, f"the store refused its checkpoint: {reason}")
             case Paused():
                 self._unreserve(checkpoint)
+                self._parts.release(
+                    [
+                        ActivityLease(ref=_ref(warm.task, new.number), token=new.lease.token)
+                        for new in checkpoint.activities
+                        if new.lease is not None
+                    ]
+                )
                 self._free(warm, evict=True)
             case TooEarly():
                 self._lost(warm, checkpoint, taken)
