@@ -290,9 +290,16 @@ async def test_a_file_that_stays_busy_is_a_clear_error_and_nothing_is_lost(path:
 
 async def test_closing_waits_for_calls_that_are_under_way(path: Path) -> None:
     store = await opened(path)
-    calls = [asyncio.ensure_future(store.create([new(f"i{n}")])) for n in range(20)]
-    await asyncio.sleep(0)
-    await store.close()
+    with by_hand(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        first = asyncio.ensure_future(store.create([new("first")]))
+        await store._reader.call(lambda tx: None)  # the writer has the first call, and waits for the lock
+        calls = [first, *(asyncio.ensure_future(store.create([new(f"i{n}")])) for n in range(20))]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0)
+        db.execute("ROLLBACK")
+    await closing
     assert all(isinstance(answer.items[0], Created) for answer in await asyncio.gather(*calls))
     with pytest.raises(BackendError, match="is closed"):
         await store.create([new("late")])
