@@ -48,8 +48,7 @@ class MemoryAdminStore:
 
     async def children(self, ref: InstanceRef, limit: int) -> Answer[InstanceView]:
         now_us = self._tables.now()
-        instance = self._tables.instances.get(ref.instance_id)
-        parents = [] if instance is None else [run.key for run in instance.runs.values()]
+        parents = [key for key in self._tables.children if key[0] == ref.instance_id]  # also forgotten ones
         keys = [key for key in parents if ref.run_id in (None, key[1])]
         found = [self._tables.run(*child) for key in keys for child in self._tables.children.get(key, ())]
         oldest = heapq.nsmallest(limit, (run for run in found if run is not None), key=_place)

@@ -278,15 +278,17 @@ class Tables:
     def forget(self, run: RunRow) -> None:
         """Remove a finished run; with the last one, all that is known of its instance.
 
-        What it owes to others stays until it is done: events that are not published, children that are not
-        closed.
+        What it owes to others stays: events that are not published, children that are not closed, and whose children
+        those are.
         """
         instance = self.instances[run.instance_id]
         del instance.runs[run.run_id]
         if run.parent is not None:
-            self.children.get((run.parent.instance_id, run.parent.run_id), {}).pop(run.key, None)
-        if run.key not in self.closings:
-            self.children.pop(run.key, None)
+            parent = (run.parent.instance_id, run.parent.run_id)
+            siblings = self.children.get(parent, {})
+            siblings.pop(run.key, None)
+            if not siblings:
+                self.children.pop(parent, None)
         if not instance.runs:
             del self.instances[run.instance_id]
             for key in [key for key in self.questions if key[0] == run.instance_id]:

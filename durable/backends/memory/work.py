@@ -103,7 +103,8 @@ class MemoryWorkerStore:
             self._closings(claimant, now_us),
             self._ready(claimant, shelves, now_us),
         )
-        next_us = _earliest(self._tables.overdue, self._tables.closings, *shelves)
+        # Anew: what was handed out may have its next timer on a shelf that only this claim has made.
+        next_us = _earliest(self._tables.overdue, self._tables.closings, *self._shelves(claimant))
         return Answer(now_us=now_us, items=items, next_wake_us=next_us)
 
     async def claim_stalled_tasks(
@@ -216,8 +217,6 @@ class MemoryWorkerStore:
 
     def _close_no_more(self, key: RunKey) -> None:
         self._tables.closings.put(key, None)
-        if self._tables.run(*key) is None:  # it was deleted before its children were closed
-            self._tables.children.pop(key, None)
 
     def _stalled_shelves(self, claimant: Claimant) -> Iterator[tuple[Definition, DueQueue[RunKey]]]:
         for definition in claimant.workflows:
@@ -480,8 +479,7 @@ class MemoryWorkerStore:
         row.deliveries, row.expired = 0, False
         row.parked, row.parked_until_us = False, None
         self._free(row, now_us + max(0, outcome.delay_us))
-        if outcome.delay_us <= 0:
-            self._tables.bell.ring("activity")
+        self._tables.bell.ring("activity")  # also with a delay: whoever claims learns when to come again
 
     def _parked(self, row: ActivityRow, outcome: ActivityParked, now_us: int) -> None:
         row.parked = True
