@@ -31,6 +31,8 @@ from durable.worker.workflow_tasks import WorkflowTasks
 if TYPE_CHECKING:
     from durable.client import Client
 
+GIVING_BACK_SECONDS = 1.0
+"""What remains, even when `shutdown_timeout` is over, to write what ended and to give back what did not."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -152,20 +154,22 @@ class Worker:
         if parts is None:
             return
         parts.draining = True
-        await _cancelled(self._claimers)
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._shutdown_seconds
+        await _cancelled(self._claimers, max(GIVING_BACK_SECONDS, self._shutdown_seconds))
         parts.claims.close()
         self._questions.close()
         await self._drain(parts, hurry)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(1.0, self._shutdown_seconds)):
+            async with asyncio.timeout(max(GIVING_BACK_SECONDS, ends - clock())):
                 await parts.workflow_tasks.idle()
                 await parts.written()
         parts.release(parts.leases.held())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(max(GIVING_BACK_SECONDS, ends - clock())):
                 await parts.written()
         if self._renewer is not None:
-            await _cancelled([self._renewer])
+            await _cancelled([self._renewer], GIVING_BACK_SECONDS)
         for warm in parts.workflow_tasks.cache:
             parts.workflow_tasks.cache.evict(warm.run_id)
         await parts.processes.close()
@@ -237,11 +241,13 @@ def _positive(what: str, value: float | timedelta) -> float:
     return found
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _cancelled(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
+    """Cancel the tasks, and wait for them, but no longer than this."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
 
 
 @contextlib.contextmanager
