@@ -107,11 +107,10 @@ def _look_at_file(address: Address) -> None:
 
 
 def _look_inside(db: sqlite3.Connection, address: Address) -> None:
-    kind = _one(db, "PRAGMA application_id")
-    if kind == APPLICATION_ID:
-        return
+    # In this order: another process may make our tables between the two, and sets its mark with them.
     tables = _one(db, "SELECT count(*) FROM sqlite_master")
-    if kind or tables:
+    kind = _one(db, "PRAGMA application_id")
+    if kind != APPLICATION_ID and (kind or tables):
         raise BackendError(
             f"{address.url} belongs to another application (id {kind}, {tables} tables); use a new file"
         )
