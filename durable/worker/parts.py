@@ -143,7 +143,7 @@ class Parts:
     def load(
         self, workflow: str, version: str, identity: RunIdentity, head: Head, history: Sequence[Event]
     ) -> Run:
-        """A run that has gone through ``history``, which ends at ``head``, watched. Raises like `durable.core.replay.load`."""
+        """A run that has gone through ``history`` up to ``head``, watched. Raises like `durable.core.replay.load`."""
         definition = self.registry.workflow(workflow, version)
         assert definition is not None, "a claim names the definitions that the worker has"
         return self.watchdog.run(
