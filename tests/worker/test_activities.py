@@ -385,7 +385,7 @@ async def test_details_are_seen_after_a_worker_was_lost(ends: tuple[Client, Stor
     instance = await client.create_instance(workflow)
     await until(lambda: "extend" in store.calls, "a heartbeat")
     for task in asyncio.all_tasks():  # the worker dies
-        if task is not asyncio.current_task() and "leases" in task.get_name():
+        if task is not asyncio.current_task() and ("leases" in task.get_name() or task in lost._claimers):
             task.cancel()
     async with durable.Worker(client, [workflow, resumes]):
         store.skip(20)
@@ -527,6 +527,8 @@ async def test_at_most_once_is_not_started_again_when_its_worker_is_lost(ends: t
         await asyncio.Event().wait()
 
     store.hooks["extend"] = nothing  # its worker is gone
+    for claimer in lost._claimers:
+        claimer.cancel()
     async with durable.Worker(client, [workflow, pays]):
         store.skip(20)
         with pytest.raises(durable.WorkflowFailed) as caught:

@@ -267,6 +267,8 @@ async def test_a_worker_that_dies_is_replaced_when_its_lease_runs_out(ends: tupl
     instance = await client.create_instance(one)
     await begun.wait()
     store.hooks["extend"] = dead
+    for claimer in first._claimers:
+        claimer.cancel()
     async with durable.Worker(client, [one, activity]):
         store.skip(14)
         await asyncio.sleep(0.03)
