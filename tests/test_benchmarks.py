@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from pathlib import Path
@@ -153,7 +154,8 @@ def test_a_tape_holds_what_was_committed_and_changed_something(tmp_path: Path) -
     found = written(tape)
     assert (found.commits, found.empty_transactions) == (2, 1)
     assert found.rows == {"insert t": 2, "update t": 2}
-    assert sqlite3.connect is not None and type(sqlite3.connect(":memory:")) is sqlite3.Connection
+    with contextlib.closing(sqlite3.connect(":memory:")) as after:
+        assert type(after) is sqlite3.Connection, "nothing is recorded any more"
 
 
 def test_ratios_are_taken_round_by_round() -> None:
