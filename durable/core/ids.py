@@ -45,7 +45,8 @@ def new_token() -> str:
 
 def first_token(run_id: str) -> str:
     """The token of a run's first head, until somebody has worked on it: not drawn, so that a checkpoint that is
-    computed again names the same child, and so that one can tell whether the run was worked on."""
+    computed again names the same child, and so that one can tell whether the run was worked on.
+    """
     return run_id[-16:]
 
 
