@@ -7,6 +7,8 @@ calls.py            a batch: read the rows, have them judged (`durable.backends.
 rows_io.py          reading and writing rows
 worker_calls.py client_calls.py admin_calls.py     the three parts of the contract
 run_claims.py activity_claims.py questions.py outbox.py deletion.py audit.py    what they need
+transactions.py     the optional part: transactions of callers and of activities
+borrowed.py         a caller's connection, and work in its transaction
 migrations/         the schema
 """
 

@@ -15,6 +15,7 @@ from durable.backends.sqlite.crews import Clock, Reader, Writer
 from durable.backends.sqlite.hearing import HearingBell
 from durable.backends.sqlite.lane import Lane
 from durable.backends.sqlite.opening import Address, parse_url, warn_of_old_sqlite
+from durable.backends.sqlite.transactions import TransactionCalls
 from durable.backends.sqlite.worker_calls import WorkerCalls
 from durable.backends.wakeup import Topic
 
@@ -31,11 +32,13 @@ _MEANINGLESS = {
 }
 
 
-class SqliteStore(WorkerCalls, ClientCalls, AdminCalls):
+class SqliteStore(WorkerCalls, ClientCalls, AdminCalls, TransactionCalls):
     """See `durable.backends.contract.Backend`."""
 
     def __init__(self, address: Address, clock: Clock, patience_seconds: float) -> None:
         self.url = address.url
+        self._address = address
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.bell = HearingBell(self._hear)
         writing = Writer(address, clock, patience_seconds, self._ring)
@@ -53,6 +56,7 @@ class SqliteStore(WorkerCalls, ClientCalls, AdminCalls):
 
     async def close(self) -> None:
         """Let go of the file, after the calls that are under way. A second call does nothing."""
+        await self._roll_back_what_is_open()
         await self._reader.close()
         await self._writer.close()
 
