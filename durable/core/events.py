@@ -111,6 +111,8 @@ class SignalReceived(Input):
     name: str
     payload: str
     key: str | None = None
+    held: bool = False
+    """Buffered together with the next event, which people sent too: no code ran in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from durable.core import commands, events
 from durable.core.commands import Command, EndOfRun, Publish, decision_of, describe, shape
-from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site
+from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site, Step
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import OUTSIDE_ENDINGS, Decision, Event, Input, RunStarted, weight
 from durable.core.failure import Failure, failure_of, rebuild
@@ -50,6 +50,8 @@ class Outcome:
     end: EndOfRun | None = None
     wake_at_us: int | None = None
     fired_until_us: int | None = None
+    left: tuple[Input, ...] = ()
+    """Inputs that came behind the end: no code has seen them."""
 
 
 class Run:
@@ -76,6 +78,7 @@ class Run:
         self.ended = False
         self._begins_with: RunStarted | None = None
         self._begun_with: frozenset[str] = frozenset()
+        self._held: list[Callable[[], None]] = []
         self._updates = Updates(self.context)
         self._converter = converter
         self._known = known
@@ -135,9 +138,11 @@ class Run:
         status: str | None = None
         fired_until: int | None = None
         begins_with, self._begins_with = self._begins_with, None
+        left: list[Input] = []
         for event in inputs if begins_with is None else (begins_with, *inputs):
             if self.ended:
-                break
+                left.append(event)
+                continue
             if not self._awaited(event):
                 continue
             if isinstance(event, events.TimerFired):
@@ -165,6 +170,7 @@ class Run:
             end=asked[-1] if self.ended and asked and isinstance(asked[-1], EndOfRun) else None,
             wake_at_us=min(self.context.timers.values(), default=None),
             fired_until_us=fired_until,
+            left=tuple(left),
         )
 
     def due_timers(self, now_us: int) -> list[Input]:
@@ -208,7 +214,11 @@ class Run:
 
     def _apply(self, event: Input) -> tuple[list[Command], Any]:
         self.loop.now_us = max(self.loop.now_us, event.time_us)
-        self.loop.step(self._effect_of(event))
+        self._held.append(self._effect_of(event))
+        if isinstance(event, events.SignalReceived) and event.held:
+            return [], Step()
+        effects, self._held = self._held, []
+        self.loop.step(effects[0] if len(effects) == 1 else lambda: _all(effects))
         step = self.context.take_step()
         asked = list(step.commands.values())
         end = self._end()
@@ -517,6 +527,11 @@ def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # "never retrieved" would be logged whenever the collector comes by
+
+
+def _all(effects: Sequence[Callable[[], None]]) -> None:
+    for effect in effects:
+        effect()
 
 
 def _ignore(_: object) -> None:

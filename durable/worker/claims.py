@@ -1,6 +1,8 @@
 """Claiming: two loops that ask the store for work whenever there is room for it, and sleep in between.
 
 They sleep until the next known wake-up time, a hint from the bell, or the poll interval. Polling alone is correct.
+A claim that failed is repeated with its token: if it was carried out and only its reply was lost, it gets the same once
+more, instead of leaving it to a lease that nobody works under.
 """
 
 from __future__ import annotations
@@ -62,16 +64,17 @@ class Claims:
         """Until cancelled. An answer is never thrown away: what was claimed is worked on."""
         parts = self._parts
         trouble = 0.0
+        claimant = parts.claimant()
         while True:
             room = self._max_workflow_tasks - parts.workflow_tasks.working
             if room <= 0:
                 await _cleared(parts.slot_free)
                 continue
             try:
-                answer = await self._kept(parts.store.claim_workflow_tasks(parts.claimant(), room))
+                answer = await self._kept(parts.store.claim_workflow_tasks(claimant, room))
                 parts.clock.hear(answer.now_us)
                 await self._hand_out(answer.items)
-                trouble = 0.0
+                trouble, claimant = 0.0, parts.claimant()
             except Exception as error:
                 trouble = await _pause(trouble, error)
                 continue
@@ -86,14 +89,15 @@ class Claims:
         """Until cancelled."""
         parts = self._parts
         trouble = 0.0
+        claimant = parts.claimant()
         while True:
             room = parts.activities.free
             if room <= 0:
                 await _cleared(parts.activity_slot_free)
                 continue
             try:
-                answer = await self._kept(parts.store.claim_activity_tasks(parts.claimant(), room))
-                trouble = 0.0
+                answer = await self._kept(parts.store.claim_activity_tasks(claimant, room))
+                trouble, claimant = 0.0, parts.claimant()
             except Exception as error:
                 trouble = await _pause(trouble, error)
                 continue

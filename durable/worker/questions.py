@@ -46,11 +46,13 @@ class Questions:
     async def run(self) -> None:
         """Until cancelled."""
         parts = self._parts
+        claimant = parts.claimant(lease_us=LEASE_US)
         while True:
             try:
-                answer = await parts.store.claim_questions(parts.claimant(lease_us=LEASE_US), MAX_QUESTIONS)
+                answer = await parts.store.claim_questions(claimant, MAX_QUESTIONS)
                 if answer.items:
                     await self._answer(answer.items)
+                claimant = parts.claimant(lease_us=LEASE_US)  # a claim that failed is repeated with its token
             except BackendError as error:
                 _log.warning("questions could not be claimed: %s", error)
                 await asyncio.sleep(random.uniform(0.5, 1.0))

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import orjson
@@ -38,9 +39,9 @@ from durable.backends.records import (
 )
 from durable.core import commands
 from durable.core.context import RunIdentity
-from durable.core.events import Input, NewerFormat
+from durable.core.events import CancelRequested, Input, NewerFormat, SignalReceived, UpdateRequested
 from durable.core.history import decode_history
-from durable.core.messages import input_of
+from durable.core.messages import CANCEL, SIGNAL, UPDATE, input_of
 from durable.core.replay import Outcome
 from durable.core.watchdog import StepTooLong
 from durable.errors import NonDeterminismError
@@ -56,6 +57,8 @@ MAX_HISTORY_BYTES = 50 * 2**20
 STALL_FIRST_SECONDS = 60.0
 STALL_MOST_SECONDS = 3600.0
 
+_FROM_PEOPLE = (SIGNAL, UPDATE, CANCEL)
+_SENT = (SignalReceived, UpdateRequested, CancelRequested)
 _PROCESS_IN_TROUBLE = (MemoryError, RecursionError)
 _log = logging.getLogger("durable")
 
@@ -114,8 +117,8 @@ class WorkflowTasks:
         warm = self.cache.get(task.run_id)
         if warm is None:
             return False
-        if warm.busy or warm.head == task.head:
-            return True
+        if warm.busy or warm.head == task.head or warm.head.number > task.head.number:
+            return True  # one that is behind was claimed while our checkpoint was being written: `_begin` gives it back
         self._evict(warm)
         return False
 
@@ -130,7 +133,9 @@ class WorkflowTasks:
         for task in tasks:
             warm = self.cache.get(task.run_id)
             if warm is not None and warm.busy:
-                warm.later = task  # its checkpoint is on its way; `_accepted` knows whether this is news to it
+                warm.later = (
+                    task  # its checkpoint is on its way; `_accepted` knows whether this is news to it
+                )
                 continue
             if warm is None and task.run_id in histories:
                 warm = self._load(task, histories[task.run_id])
@@ -169,13 +174,13 @@ class WorkflowTasks:
 
     def _go_on(self, warm: WarmRun, task: WorkflowTask | None = None, first: Taken | None = None) -> None:
         """One step: all that has arrived, in order of arrival; timers that are due behind messages of the same time."""
-        messages = task.messages if task is not None else ()
         results = tuple(warm.results)
         warm.results.clear()
-        taken = first or Taken(messages=messages, results=results)
+        taken = first or Taken(messages=task.messages if task is not None else (), results=results)
         seen = max(warm.seen, task.seen if task is not None else 0)
         try:
-            inputs = self._inputs(warm, taken, first is not None)
+            messages = [input_of(m.kind, m.body, m.key, m.sent_at_us) for m in taken.messages]
+            inputs = self._inputs(warm, taken, messages, again=first is not None)
             with self._parts.hooks.around_task(
                 warm.task.workflow, warm.task.instance_id, warm.run.context.started_headers
             ):
@@ -193,17 +198,23 @@ class WorkflowTasks:
             self._free(warm, evict=True)
             self._fell(warm.task, error)
             return
-        self._write(warm, outcome, taken, seen)
+        if first is None and _overlooks_signals(outcome):
+            self._decide_again(warm, taken, ())
+            return
+        self._write(warm, outcome, taken, seen, _consumed(outcome, taken, messages))
 
-    def _inputs(self, warm: WarmRun, taken: Taken, in_given_order: bool) -> list[Input]:
-        arrived = [input_of(m.kind, m.body, m.key, m.sent_at_us) for m in taken.messages]
-        arrived += [result.input for result in taken.results]
+    def _inputs(self, warm: WarmRun, taken: Taken, messages: list[Input], *, again: bool) -> list[Input]:
+        results = [result.input for result in taken.results]
         timers = warm.run.due_timers(self._parts.clock.now_us())
-        if in_given_order:
-            return arrived + timers
-        return sorted(arrived + timers, key=lambda event: event.time_us)  # stable: messages first on a tie
+        if again:
+            _hold(messages)
+            return [*messages, *results, *timers]
+        arrived = [*messages, *results, *timers]
+        return sorted(arrived, key=lambda event: event.time_us)  # stable: messages first on a tie
 
-    def _write(self, warm: WarmRun, outcome: Outcome, taken: Taken, seen: int) -> None:
+    def _write(
+        self, warm: WarmRun, outcome: Outcome, taken: Taken, seen: int, consumed: tuple[int, ...]
+    ) -> None:
         if warm.run.number > MAX_HISTORY_EVENTS:
             self._give_back(taken.results)
             self._free(warm, evict=True)
@@ -218,7 +229,7 @@ class WorkflowTasks:
             warm.task,
             warm.head,
             outcome,
-            consumed=tuple(message.number for message in taken.messages),
+            consumed=consumed,
             seen=seen,
             absorbed=[result.absorbed for result in taken.results],
             runs_here=here,
@@ -304,7 +315,9 @@ class WorkflowTasks:
         self._parts.leases.keep_run(warm.task, bool(warm.local))
         later, warm.later = warm.later, None
         if later is not None and later.head == warm.head:
-            warm.task = later  # claimed after this checkpoint was written: nobody else will be handed its messages
+            warm.task = (
+                later  # claimed after this checkpoint was written: nobody else will be handed its messages
+            )
             self._go_on(warm, later)
         elif warm.results:
             self._go_on(warm)
@@ -346,11 +359,14 @@ class WorkflowTasks:
     def _decide_again(self, warm: WarmRun, taken: Taken, more: Sequence[Message]) -> None:
         """The run wanted to end, but was sent something that it has not seen: it decides anew, knowing that.
 
-        What came late is put before what led to the end; otherwise the code would never see it, although its sender was
-        told that it arrived.
+        What people sent is put before the results and timers that may have led to the end, and signals are buffered
+        together: otherwise the code would never see the last ones, although their senders were told that they arrived.
+        Their order stays what it was.
         """
         task = warm.task
-        messages = (*more, *taken.messages)
+        messages = tuple(
+            sorted((*taken.messages, *more), key=lambda m: (m.kind not in _FROM_PEOPLE, m.number))
+        )
         again = Taken(messages=messages, results=taken.results)
         head = warm.head
         seen = max(m.number for m in again.messages)
@@ -442,6 +458,30 @@ class WorkflowTasks:
         _log.error("instance %r: its step was left by %r; it is handed out again", task.instance_id, error)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
+
+
+def _overlooks_signals(outcome: Outcome) -> bool:
+    """The run ends for good, with signals in hand that no code has seen."""
+    if outcome.end is None or isinstance(outcome.end, commands.ContinueRun):
+        return False
+    return any(isinstance(event, SignalReceived) for event in outcome.left)
+
+
+def _consumed(outcome: Outcome, taken: Taken, inputs: Sequence[Input]) -> tuple[int, ...]:
+    """The messages that this step used up. What came behind a continue-as-new stays for the next run."""
+    left: set[int] = set()
+    if isinstance(outcome.end, commands.ContinueRun):
+        left = {id(event) for event in outcome.left}
+    return tuple(
+        message.number for message, event in zip(taken.messages, inputs, strict=True) if id(event) not in left
+    )
+
+
+def _hold(inputs: list[Input]) -> None:
+    """Signals are buffered together with what people sent next, before any code runs."""
+    for place, (event, following) in enumerate(pairwise(inputs)):
+        if isinstance(event, SignalReceived) and isinstance(following, _SENT):
+            inputs[place] = replace(event, held=True)
 
 
 def _ref(task: WorkflowTask, number: int) -> ActivityRef:
