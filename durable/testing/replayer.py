@@ -196,7 +196,7 @@ def _line(sign: str, number: int, event: Event) -> str:
     fields = ", ".join(
         f"{name}={getattr(event, name)!r}"
         for name in type(event).__dataclass_fields__
-        if name not in ("kind", "time_us") and getattr(event, name) not in (None, {}, (), "")
+        if name not in ("kind", "time_us") and getattr(event, name) not in (None, {}, (), "", False)
     )
     text = f"{sign} {number:>5}  {event.kind} {fields}".rstrip()
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."

@@ -1,6 +1,7 @@
 """The judge of stores: laws that every store keeps, random operations against the reference, and workflows.
 
 Tier 1, `StoreLaws`: the sentences of `durable.backends.contract` as tests, without workflow code; events are opaque.
+Tier 2, `WorkflowLaws`: a fixed set of workflows, carried by real workers, also in trouble; every history is replayed.
 Tier 3, `RandomOperations`: sequences of calls, made up by Hypothesis, in lock-step with the memory store.
 `harness` shows the file with which a store opts in. Needs pytest, pytest-asyncio and hypothesis.
 """
@@ -29,13 +30,25 @@ _LAWS = (
     "stalling",
     "upkeep_and_audit",
 )
+_WORKFLOW_LAWS = ("enduring", "families", "running", "stage", "talking")
 # Before they are imported: so that a broken law shows the two sides of its assertion.
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("bench", "laws", "lockstep", *_LAWS)))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{name}" for name in ("bench", "laws", "lockstep", *_LAWS, *_WORKFLOW_LAWS))
+)
 
 from durable.testing.conformance.clock import ManualClock  # noqa: E402
 from durable.testing.conformance.harness import StoreUnderTest  # noqa: E402
 from durable.testing.conformance.lost_replies import LosesReplies, Repeats  # noqa: E402
 from durable.testing.conformance.random_operations import RandomOperations  # noqa: E402
 from durable.testing.conformance.store_laws import StoreLaws  # noqa: E402
+from durable.testing.conformance.workflows import WorkflowLaws  # noqa: E402
 
-__all__ = ["LosesReplies", "ManualClock", "RandomOperations", "Repeats", "StoreLaws", "StoreUnderTest"]
+__all__ = [
+    "LosesReplies",
+    "ManualClock",
+    "RandomOperations",
+    "Repeats",
+    "StoreLaws",
+    "StoreUnderTest",
+    "WorkflowLaws",
+]

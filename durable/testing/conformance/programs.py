@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Literal
 
 import durable
 
@@ -49,9 +50,9 @@ class CardDeclined(Exception):
     """An error of the user's own."""
 
 
-approve = durable.Signal("approve", Approval)
-tick = durable.Signal("tick", int)
-go = durable.Signal("go", str)
+approve: durable.Signal[Approval] = durable.Signal("approve", Approval)
+tick: durable.Signal[int] = durable.Signal("tick", int)
+go: durable.Signal[str] = durable.Signal("go", str)
 
 # --- activities -----------------------------------------------------------------------------------------------------
 
@@ -330,6 +331,13 @@ async def shows() -> str:
     return word
 
 
+@durable.workflow
+async def two_steps(key: str) -> int:
+    """One that waits, and another."""
+    await hold(key)
+    return await echo(2, f"{key} second")
+
+
 # --- cancelling -----------------------------------------------------------------------------------------------------
 
 
@@ -376,8 +384,9 @@ async def parent() -> list[object]:
 @durable.workflow
 async def leaves_children(prefix: str) -> str:
     """Ends before its children, each with another policy."""
-    for policy in ("terminate", "cancel", "abandon"):
-        kept = durable.start(held_child, prefix, policy, id=f"{prefix}-{policy}", parent_close=policy)  # type: ignore[arg-type]
+    policies: tuple[Literal["terminate", "cancel", "abandon"], ...] = ("terminate", "cancel", "abandon")
+    for policy in policies:
+        kept = durable.start(held_child, prefix, policy, id=f"{prefix}-{policy}", parent_close=policy)
         await kept.started()
     return await go.receive()
 
@@ -393,14 +402,13 @@ async def held_child(prefix: str, policy: str) -> str:
 
 
 @durable.workflow
-async def counts(total: int, need: int) -> int:
+async def collects(seen: list[int], need: int) -> list[int]:
     """Two signals in each run, until there are enough: continue-as-new keeps the rest."""
     for _ in range(2):
-        total += await tick.receive()
-        need -= 1
-        if need == 0:
-            return total
-    durable.continue_as_new(total, need)
+        seen.append(await tick.receive())
+        if len(seen) == need:
+            return seen
+    durable.continue_as_new(seen, need)
     raise AssertionError("not reached")
 
 
@@ -470,7 +478,11 @@ async def broken_after() -> int:
 ALL: tuple[durable.Workflow[..., object] | durable.Activity[..., object], ...] = (
     echo, in_thread, flaky, final, hold, resumes, finished_elsewhere,
     sequence, fan_out, one_by_one, retried, catches, times_out, goes_on_from_heartbeat, waits_for_elsewhere,
-    sleeper, wakes_in_order, until, approvals, at_the_end, conditional, sender, hears, records, shows, cleans_up,
-    child, parent, leaves_children, held_child, counts, answers,
+    sleeper, wakes_in_order, until, approvals, at_the_end, conditional, sender, hears, records, shows, two_steps,
+    cleans_up, child, parent, leaves_children, held_child, collects, answers,
 )  # fmt: skip
 """What every worker of the kit has; of code that changes, each law chooses the one that it wants."""
+CODE_NOW: tuple[durable.Workflow[..., object], ...] = (
+    *(one for one in ALL if isinstance(one, durable.Workflow)), deployed_after, broken_before,
+)  # fmt: skip
+"""The workflows that have to go on with every history that a law leaves."""

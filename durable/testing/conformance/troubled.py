@@ -1,0 +1,45 @@
+"""A store in trouble, as a worker sees it: a bell that nobody hears, a cable that is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from durable.backends.wakeup import Bell
+from durable.errors import BackendError
+
+
+class Deaf:
+    """Wraps a store whose wake-ups are all lost."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.bell = Bell()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class Cable:
+    """Wraps a store that cannot be reached while ``cut``: nothing gets there, nothing comes back.
+
+    ``begun`` counts the calls that were tried meanwhile.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.cut = False
+        self.begun = 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return self._if_whole(found) if callable(found) else found
+
+    def _if_whole(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def if_whole(*args: Any, **kwargs: Any) -> Any:
+            if self.cut:
+                self.begun += 1
+                raise BackendError("the cable is cut")
+            return await call(*args, **kwargs)
+
+        return if_whole
