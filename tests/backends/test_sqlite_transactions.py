@@ -1,4 +1,4 @@
-"""Transactions of callers and of activities on the SQLite store: whose they are, what they leave, how long they may wait."""
+"""Transactions of callers and of activities on SQLite: whose they are, what they leave, how long they may wait."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ async def test_another_drivers_connection_is_a_type_error(store: SqliteStore) ->
 
     with pytest.raises(TypeError, match=r"aiosqlite connection to sqlite:///.*shop.db, not .*Connection"):
         await store.create_in(Connection(), new())
-    with pytest.raises(TypeError, match="not builtins.str"):
+    with pytest.raises(TypeError, match=r"not builtins\.str"):
         await store.send_in("conn", message())
 
 
@@ -509,9 +509,9 @@ async def test_after_a_rollback_of_sqlites_own_nothing_is_committed_alone(
     await held.connection.execute("INSERT INTO orders VALUES ('a')")
     with pytest.raises(sqlite3.IntegrityError):
         await held.connection.execute("INSERT OR ROLLBACK INTO orders VALUES ('a')")
-    with pytest.raises(BackendError, match="rolled durable.transaction"):
+    with pytest.raises(BackendError, match=r"rolled durable\.transaction"):
         await held.connection.execute("INSERT INTO orders VALUES ('b')")
-    with pytest.raises(BackendError, match="rolled durable.transaction"):
+    with pytest.raises(BackendError, match=r"rolled durable\.transaction"):
         await held.finish(finished(task))
     assert await orders(path) == 0
 
@@ -583,7 +583,7 @@ async def test_a_begin_that_gets_no_lock_says_so(store: SqliteStore, path: Path)
     async with own(path) as holder:
         store._write = lambda _: free()  # type: ignore[method-assign, assignment, return-value]
         await holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(BackendError, match="was locked by another connection for 0.05 s"):
+        with pytest.raises(BackendError, match=r"was locked by another connection for 0\.05 s"):
             await store.begin(task.ref, task.token)
         await holder.rollback()
     held = await asyncio.wait_for(store.begin(task.ref, task.token), 5)
