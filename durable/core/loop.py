@@ -181,6 +181,7 @@ class WorkflowLoop(OrderedLoop):
         self.run_id = run_id
         self.start_us = start_us
         self.now_us = start_us
+        self._reached_time = 0.0
         self.host = host
         self.watchdog = watchdog
         self.on_idle: Callable[[], bool] = _nothing_to_do
@@ -255,6 +256,7 @@ class WorkflowLoop(OrderedLoop):
         timer = self._timers.pop(number, None)
         if timer is None:
             return False
+        self._reached(timer.when())
         self._ready.append(timer)
         return True
 
@@ -447,6 +449,7 @@ class WorkflowLoop(OrderedLoop):
         if self._shut:
             self._refuse()
         elif delay <= 0:
+            self._reached(when)
             self._ready.append(timer)
         elif self.now_us + delay <= _NEVER_US:
             timer.number = number = self.host.start_timer(self.now_us + int(delay))
@@ -460,7 +463,15 @@ class WorkflowLoop(OrderedLoop):
 
     def time(self) -> float:
         """Seconds since the run began, by the time of the last event."""
-        return (self.now_us - self.start_us) / 1_000_000
+        return max((self.now_us - self.start_us) / 1_000_000, self._reached_time)
+
+    def _reached(self, when: float) -> None:
+        """A timer for ``when`` is due: `time` is not a float's error below it from now on.
+
+        Who asks `time` when the timer fires, finds it too early and sets it anew (anyio does) would spin for ever.
+        """
+        if self._reached_time < when < (self.now_us - self.start_us + 1) / 1_000_000:
+            self._reached_time = when
 
     def random(self) -> Random:
         """The run's own random stream."""

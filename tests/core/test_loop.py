@@ -314,6 +314,41 @@ def test_a_time_in_the_past_is_no_timer(host: Host) -> None:
     assert host.commands == 0
 
 
+@pytest.mark.parametrize("delay", [0.05, 0.1, 1.5, 60.0])
+def test_when_a_timer_fires_the_time_is_not_before_the_one_asked_for(host: Host, delay: float) -> None:
+    """A float's error less, and anyio sets the same deadline again, for ever."""
+    for passed_us in range(0, 50_000_000, 261_131):
+        host.loop.now_us = START_US + passed_us
+        when = host.loop.time() + delay
+        host.do(lambda when=when: host.loop.call_at(when, print))  # type: ignore[misc]
+        host.fire()
+        assert host.loop.time() >= when
+
+
+def test_the_time_of_a_timer_that_is_due_at_once_has_come(host: Host) -> None:
+    host.loop.now_us = START_US + 300_000
+    assert host.loop.time() < 0.1 + 0.2
+    host.do(lambda: host.loop.call_at(0.1 + 0.2, print))
+    assert host.commands == 0
+    assert host.loop.time() == 0.1 + 0.2
+
+
+@pytest.mark.parametrize("passed_us", range(3_333, 3_383))
+def test_an_anyio_deadline_ends_at_its_first_timer(passed_us: int) -> None:
+    host = Host()
+
+    async def main() -> bool:
+        with anyio.move_on_after(0.1) as scope:
+            await anyio.sleep(3600)
+        return scope.cancelled_caught
+
+    host.loop.now_us = START_US + passed_us
+    task = host.start(main())
+    host.fire()
+    assert task.result()
+    host.loop.drop()
+
+
 @pytest.mark.parametrize("delay", [math.inf, 1e300, 2.0**62])
 def test_an_endless_delay_is_no_timer_and_wakes_nobody(host: Host, delay: float) -> None:
     handles: list[asyncio.TimerHandle] = []
