@@ -89,7 +89,7 @@ class WorkerStore(Protocol):
         - Each claim is counted on its row (`WorkflowTask.claims`); an accepted checkpoint resets the count. A
           run claimed ten times without one is not handed out an eleventh time: it becomes ``stalled`` with a
           problem that says so.
-        - A run that is leased to this very worker and has become ready is handed to it again.
+        - A run that is leased to this very worker and has become ready is handed to it again; that is not counted.
         - Beside them, whatever the claimant's definitions: runs past their deadline (`Overdue`) and ended
           runs with children to be closed (`Closing`), leased for the same time.
         """

@@ -131,17 +131,18 @@ class MemoryWorkerStore:
         while entries := [first for shelf in shelves if (first := shelf.first()) and first[0] <= now_us]:
             _, _, key = min(entries)
             run = self._run(key)
-            if run.claims >= MAX_CLAIMS:
+            if run.claims >= MAX_CLAIMS and not _is_held_by(run, claimant, now_us):
                 self._park(run, claimant)
             else:
                 yield self._hand_run(run, claimant, now_us)
 
     def _hand_run(self, run: RunRow, claimant: Claimant, now_us: int) -> Handed[WorkflowTask]:
         lease = held_by(claimant, now_us)
+        if not _is_held_by(run, claimant, now_us):  # who is handed what it holds, for there is news, is alive
+            run.claims += 1
         self._tables.lease(run, lease)
         # The claim takes in what has happened; a timer to come makes the run ready for its own worker again.
         run.ready_at_us = run.wake_at_us if run.wake_at_us is not None and run.wake_at_us > now_us else None
-        run.claims += 1
         self._tables.place(run)
         return Handed(self._task(run), lambda: run.lease is lease)
 
@@ -597,6 +598,11 @@ def _hold(queue: DueQueue[RunKey], key: RunKey, until_us: int) -> Callable[[], b
 
 def _still_asked(row: QuestionRow, lease: HeldBy) -> Callable[[], bool]:
     return lambda: row.reply is None and row.lease is lease
+
+
+def _is_held_by(run: RunRow, claimant: Claimant, now_us: int) -> bool:
+    lease = run.lease
+    return lease is not None and lease.worker_id == claimant.worker_id and lease.until_us > now_us
 
 
 def _stands(row: ActivityRow | None, token: str) -> bool:

@@ -142,7 +142,7 @@ NEVER_US = 2**62
 
 def take_run(ledger: Ledger, row: RunRow, claimant: Claimant) -> bool:
     """Hand a run that is ready to a worker; or park it, if ten claims have come to nothing."""
-    if row.claims >= MAX_CLAIMS:
+    if row.claims >= MAX_CLAIMS and not _is_held_by(ledger, row, claimant):
         build = next((one.build for one in claimant.workflows if one.workflow == row.workflow), "")
         text = f"claimed {row.claims} times without a checkpoint, last by worker {row.lease_owner}"
         report = json.dumps({"kind": "worker_lost", "message": text})
@@ -153,13 +153,22 @@ def take_run(ledger: Ledger, row: RunRow, claimant: Claimant) -> bool:
 
 
 def lease_run(ledger: Ledger, row: RunRow, claimant: Claimant) -> None:
-    """Count the claim, and take in all that made the run ready: it is ready again when something new happens."""
+    """Count the claim, and take in all that made the run ready: it is ready again when something new happens.
+
+    A worker that is handed what it holds, because there is news, is alive: that claim is not counted.
+    """
     now = ledger.now_us
-    row.claims += 1
+    if not _is_held_by(ledger, row, claimant):
+        row.claims += 1
     row.lease_owner, row.lease_until_us = claimant.worker_id, now + claimant.lease_us
     row.claim_token = claimant.token
     row.ready_at_us = row.wake_at_us if row.wake_at_us is not None and row.wake_at_us > now else None
     row.settle()
+
+
+def _is_held_by(ledger: Ledger, row: RunRow, claimant: Claimant) -> bool:
+    until_us = row.lease_until_us
+    return row.lease_owner == claimant.worker_id and until_us is not None and until_us > ledger.now_us
 
 
 def workflow_task(row: RunRow, messages: tuple[Message, ...], *, all_of_them: bool) -> WorkflowTask:

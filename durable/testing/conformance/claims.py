@@ -215,6 +215,14 @@ class ClaimLaws(Laws):
         await bench.send(message("a"))
         assert await bench.claim("w12") == []
 
+    async def test_news_for_the_worker_that_holds_a_run_are_not_counted(self, bench: Bench) -> None:
+        """It is alive, however many signals come in while it works."""
+        await bench.start("a")
+        assert (await bench.claim_one("a", "w1")).claims == 1
+        for n in range(2 * MAX_CLAIMS):
+            await bench.send(message("a", key=f"k{n}"))
+            assert (await bench.claim_one("a", "w1")).claims == 1
+
     async def test_a_poisoned_run_does_not_keep_the_others_of_its_claim(self, bench: Bench) -> None:
         await bench.start("poison")
         for count in range(MAX_CLAIMS):
