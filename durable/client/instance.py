@@ -288,7 +288,7 @@ class Instance(Generic[R_co]):
             case _:
                 return
 
-    async def query(self, name: str, *args: Any, timeout: float | timedelta = 10.0, **kwargs: Any) -> Any:
+    async def query(self, name: str, /, *args: Any, timeout: float | timedelta = 10.0, **kwargs: Any) -> Any:
         """Ask the workflow; any worker that has its code answers, also when it is paused, stalled or finished.
 
         Answers are plain JSON values. Raises `QueryFailed` when the query is unknown or raises, or the arguments do not
@@ -301,6 +301,7 @@ class Instance(Generic[R_co]):
     async def update(
         self,
         name: str,
+        /,
         *args: Any,
         key: str | None = None,
         timeout: float | timedelta | None = None,
