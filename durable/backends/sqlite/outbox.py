@@ -13,10 +13,10 @@ Position = tuple[int, str, str, int]
 _EVENT = "part, instance_id, run_id, sequence, id, topic, payload, key, headers, lease_until_us"
 _FREE = (
     f"SELECT {_EVENT} FROM outbox AS event "
-    "WHERE lease_until_us <= ?1 AND NOT EXISTS ("
+    "WHERE lease_until_us <= ? AND NOT EXISTS ("
     "SELECT 1 FROM outbox AS held WHERE held.part = event.part AND held.instance_id = event.instance_id "
-    "AND held.run_id = event.run_id AND held.lease_until_us > ?1) "
-    "ORDER BY created_at_us, run_id, sequence LIMIT ?2"
+    "AND held.run_id = event.run_id AND held.lease_until_us > ?) "
+    "ORDER BY created_at_us, run_id, sequence LIMIT ?"
 )
 _ONE = (
     f"SELECT {_EVENT} FROM outbox "
@@ -42,7 +42,7 @@ class OutboxClaims:
         rows = [row for row in again if row is not None]
         until_us = until_us if rows else tx.now_us + claimant.lease_us
         if len(rows) < limit:
-            new = tx.db.execute(_FREE, (tx.now_us, limit - len(rows))).fetchall()
+            new = tx.db.execute(_FREE, (tx.now_us, tx.now_us, limit - len(rows))).fetchall()
             tx.db.executemany(_HOLD, [(tx.now_us + claimant.lease_us, *row[:4]) for row in new])
             rows += new
         self._last.remember(claimant, until_us, [row[:4] for row in rows])
@@ -50,7 +50,7 @@ class OutboxClaims:
 
 
 def _next_wake(tx: Transaction) -> int | None:
-    free = tx.db.execute(_FREE, (tx.now_us, 1)).fetchone()
+    free = tx.db.execute(_FREE, (tx.now_us, tx.now_us, 1)).fetchone()
     if free is not None:
         return int(free[-1])
     held: int | None = tx.db.execute(_NEXT_HELD, (tx.now_us,)).fetchone()[0]

@@ -122,8 +122,8 @@ _INSERT_HISTORY = insert(
 # Numbered behind what is still to be published of the run (or of a forgotten one of the same id).
 _INSERT_OUTBOX = (
     "INSERT INTO outbox (part, instance_id, run_id, sequence, workflow, id, topic, payload, key, headers, "
-    "created_at_us, lease_until_us) SELECT ?1, ?2, ?3, coalesce(max(sequence), 0) + 1, ?4, ?5, ?6, ?7, ?8, ?9, "
-    "?10, ?10 FROM outbox WHERE part = ?1 AND instance_id = ?2 AND run_id = ?3"
+    "created_at_us, lease_until_us) SELECT ?, ?, ?, coalesce(max(sequence), 0) + 1, ?, ?, ?, ?, ?, ?, "
+    "?, ? FROM outbox WHERE part = ? AND instance_id = ? AND run_id = ?"
 )
 _INSERT_REPLY = insert("update_replies", ("part", "instance_id", "id", "body"), or_="IGNORE")
 _INSERT_CLOSING = insert("closings", ("part", "instance_id", "run_id", "claimable_at_us"), or_="IGNORE")
@@ -233,16 +233,18 @@ def _hold(db: sqlite3.Connection, ledger: Ledger, run: RunKey) -> None:
 
 def _save_the_rest(db: sqlite3.Connection, ledger: Ledger) -> None:
     for row, event in ledger.outbox:
-        of_run = (row.part, row.instance_id, row.run_id, row.workflow)
+        of_run = (row.part, row.instance_id, row.run_id)
         content = (
+            row.workflow,
             event.id,
             event.topic,
             event.payload,
             event.key,
             dump_mapping(event.headers),
             ledger.now_us,
+            ledger.now_us,
         )
-        db.execute(_INSERT_OUTBOX, of_run + content)
+        db.execute(_INSERT_OUTBOX, of_run + content + of_run)
     if ledger.replies:
         replies = [(part(name), name, key, body) for (name, key), body in ledger.replies.items()]
         db.executemany(_INSERT_REPLY, replies)

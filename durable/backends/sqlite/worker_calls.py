@@ -46,9 +46,9 @@ from durable.backends.sqlite.run_claims import RunClaims, close_done
 # A range of the primary key that begins with the row in which the first wanted event is, however long the history.
 HISTORY = (
     "SELECT first_number, last_number, events, lengths FROM history "
-    "WHERE part = ?1 AND instance_id = ?2 AND run_id = ?3 AND first_number >= coalesce(("
+    "WHERE part = ? AND instance_id = ? AND run_id = ? AND first_number >= coalesce(("
     "SELECT max(first_number) FROM history "
-    "WHERE part = ?1 AND instance_id = ?2 AND run_id = ?3 AND first_number <= ?4), 0) "
+    "WHERE part = ? AND instance_id = ? AND run_id = ? AND first_number <= ?), 0) "
     "ORDER BY first_number"
 )
 
@@ -162,10 +162,10 @@ def _release(ledger: Ledger, lease: Lease) -> Accepted | Lost:
 
 def _slice(tx: Transaction, wanted: HistoryRange) -> HistorySlice:
     after = max(0, wanted.after)
-    values = (part(wanted.instance_id), wanted.instance_id, wanted.run_id, after + 1)
+    of_run = (part(wanted.instance_id), wanted.instance_id, wanted.run_id)
     events: list[bytes] = []
     expected = None
-    for first, last, blob, lengths in tx.db.execute(HISTORY, values):
+    for first, last, blob, lengths in tx.db.execute(HISTORY, (*of_run, *of_run, after + 1)):
         some = _whole(blob, lengths, last - first + 1)
         if some is None or (expected is not None and first != expected):
             break
