@@ -11,7 +11,7 @@ from durable.testing.conformance import programs
 from durable.testing.conformance.lost_replies import LosesReplies
 from durable.testing.conformance.programs import Approval
 from durable.testing.conformance.stage import Stage
-from durable.testing.conformance.troubled import Cable, Deaf
+from durable.testing.conformance.troubled import Cable, Deaf, Fails
 from durable.testing.conformance.workflow_laws import CarriesWorkflows
 
 R = TypeVar("R")
@@ -49,9 +49,9 @@ class EnduringLaws(CarriesWorkflows):
         """Not to the clients, who would give up, but to the worker: whatever it asks, it has to ask twice."""
         losing = await stage.connect(LosesReplies, poll_seconds=0.02)
         async with stage.worker(losing):
-            await medley(stage, 3)
+            await medley(stage, 2)
             assert await stage.run(programs.retried, 2) == 3
-        assert programs.calls[stage.key] == 3 * (4 + 6)
+        assert programs.calls[stage.key] == 2 * (4 + 6)
 
     async def test_a_worker_stops_in_the_middle_and_another_goes_on(self, stage: Stage) -> None:
         key = stage.key
@@ -87,18 +87,28 @@ class EnduringLaws(CarriesWorkflows):
             await stage.opened(f"{stage.key} begun")
             await counted.signal(programs.approve, Approval(by="Ada", cents=1))
             await stage.eventually(lambda: _is_longer_than(counted, 1))
-            cable.cut = True
-            programs.gate(stage.key).set()  # its activity ends, and nobody can be told
-            await stage.advance(LEASE_SECONDS + 0.1)
             second = await stage.connect()
-            async with stage.worker(second):
+            async with stage.worker(second, lease=LEASE_SECONDS):
+                assert await stage.run(programs.sequence, 2) == [0, 1]  # both are at work
+                cable.cut = True
+                programs.gate(stage.key).set()  # its activity ends, and nobody can be told
+                await stage.advance(LEASE_SECONDS + 0.1)
                 assert await stage.result(held) == "saved"
                 await counted.signal(programs.approve, Approval(by="Ada", cents=2))
                 await stage.eventually(lambda: _is_longer_than(counted, 2))
-                cable.cut = False
-                await counted.signal(programs.approve, Approval(by="Ada", cents=3))
-                assert [approval.cents for approval in await stage.result(counted)] == [1, 2, 3]
+            cable.cut = False
+            await counted.signal(programs.approve, Approval(by="Ada", cents=3))
+            assert [approval.cents for approval in await stage.result(counted)] == [1, 2, 3]
         assert programs.calls[stage.key] == 2
+
+    async def test_children_are_closed_although_the_store_fails_at_first(self, stage: Stage) -> None:
+        failing = await stage.connect(lambda store: Fails(store, "change"), poll_seconds=0.05)
+        async with stage.worker(failing, lease=LEASE_SECONDS):
+            instance = await stage.start(programs.leaves_children, stage.key)
+            await instance.signal(programs.go, "leave")
+            assert await stage.result(instance) == "leave"
+            child = stage.client.get_instance(f"{stage.key}-terminate")
+            await stage.reaches(child, state="terminated")
 
     async def test_the_store_is_gone_for_a_while_and_everything_goes_on(self, stage: Stage) -> None:
         client, cable = await _over_a_cable(stage)

@@ -92,11 +92,27 @@ class RunningLaws(CarriesWorkflows):
 
     async def test_a_timer_is_due_to_the_microsecond(self, stage: Stage) -> None:
         async with stage.worker():
-            assert await stage.run(programs.sleeper, 0.150001) >= 0.150001
+            instance = await stage.start(programs.sleeper, 0.150001)
+            assert await stage.result(instance) == 0.150001
+        closed_at = (await instance.describe()).closed_at
         (started, fired) = [
             event for event in await _history(stage) if event.kind in ("timer_started", "timer_fired")
         ]
         assert fired.time - started.time == timedelta(microseconds=150_001)
+        assert closed_at is not None  # the store's time, whatever the worker thinks
+        assert closed_at >= fired.time
+
+    async def test_what_happens_meanwhile_fires_no_timer_before_its_time(self, stage: Stage) -> None:
+        await stage.begin_a_second()
+        async with stage.worker():
+            instance = await stage.start(programs.conditional, 0.2)
+            await stage.reaches(instance, status="waiting")
+            await instance.signal(programs.go, "meanwhile")
+            found = await stage.reaches(instance, status="late")
+            due_us = next(e.fields["due_us"] for e in await instance.history() if e.kind == "timer_started")
+            assert found.updated_at.timestamp() * 1e6 >= due_us
+            await instance.signal(programs.go, "now")
+            assert await stage.result(instance) == "meanwhile late now"
 
     async def test_timers_fire_in_the_order_of_their_times(self, stage: Stage) -> None:
         unit = stage.long_seconds

@@ -147,8 +147,15 @@ class Stage:
     async def advance(self, seconds: float) -> None:
         """Let this time pass, and have everybody look again."""
         await self.under_test.advance(round(seconds * SECOND))
+        now_us = (await self._stores[0].get([])).now_us
         for client in self._clients:
+            client.clock.hear(now_us)
             client.store.bell.ring("workflow", "activity")
+
+    async def begin_a_second(self) -> None:
+        """Let time pass until a second has just begun, where the clock can be moved."""
+        if self.under_test.clock is not None:
+            await self.advance(1 - self.under_test.clock() % SECOND / SECOND)
 
     # --- what is left
 

@@ -1,4 +1,4 @@
-"""A store in trouble, as a worker sees it: a bell that nobody hears, a cable that is cut."""
+"""A store in trouble, as a worker sees it: a bell that nobody hears, a cable that is cut, a call that fails."""
 
 from __future__ import annotations
 
@@ -43,3 +43,20 @@ class Cable:
             return await call(*args, **kwargs)
 
         return if_whole
+
+
+class Fails:
+    """Wraps a store whose method ``name`` does nothing but fail the first time."""
+
+    def __init__(self, store: Any, name: str) -> None:
+        self._store = store
+        self._name: str | None = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name:
+            return self._fail
+        return getattr(self._store, name)
+
+    async def _fail(self, *args: Any, **kwargs: Any) -> Any:
+        failed, self._name = self._name, None
+        raise BackendError(f"{failed} failed once")

@@ -17,14 +17,14 @@ one mistake at the level of the contract, so it can be put over any store.
 | 10 | continue-as-new drops buffered signals | store: `inboxes` |
 | 11 | close ignores unread signals | store: `inboxes` |
 | 12 | wake-up flag cleared after the read | store: `inboxes` |
-| 13 | notify without poll | worker |
-| 14 | blind retry of an unknown commit | worker; the store's part, a repeated call: `batches` |
+| 13 | notify without poll | worker: `workers` |
+| 14 | blind retry of an unknown commit | worker: `workers`; the store's part, a repeated call: `batches` |
 | 15 | duplicate activity completion accepted | store: `fences` |
-| 16 | due time compared in whole seconds | store: `fences` |
-| 17 | cache kept after a conflict | worker |
-| 18 | commands in the order of a set | loop and replay |
-| 19 | recovery at launch only | worker |
-| 20 | sweeper swallows an error and goes on | worker |
+| 16 | due time compared in whole seconds | store: `fences`; worker: `workers` |
+| 17 | cache kept after a conflict | worker: `workers` |
+| 18 | commands in the order of a set | loop and replay: `workers` |
+| 19 | recovery at launch only | worker: `workers` |
+| 20 | sweeper swallows an error and goes on | worker: `workers` |
 | 21 | semaphore freed by one who does not hold it | later (limits); the store's like today, a lease: `fences` |
 | 22 | cancelled connection back to the pool | store: `batches` |
 | 23 | poison row aborts the batch claim | store: `batches` |
