@@ -62,9 +62,8 @@ def warn_of_old_sqlite() -> None:
         return
     _warned.append(sqlite3.sqlite_version)
     _log.warning(
-        "SQLite %s has a rare bug that can corrupt a database when one connection checkpoints while another "
-        "restarts the write-ahead log (fixed in 3.51.3). This store checkpoints only under the write lock, so it "
-        "is safe by itself; other programs that write to the same file are not.",
+        "SQLite %s: before 3.51.3, two programs that write to one file in WAL mode can corrupt it. durable guards "
+        "its own processes against that; keep other programs from writing to its file.",
         sqlite3.sqlite_version,
     )
 
@@ -156,7 +155,8 @@ def _statements(script: str) -> Iterator[str]:
 def migrate(db: sqlite3.Connection, address: Address, patience_seconds: float) -> None:
     """Bring the schema up to date. When two start together, one does it and the other finds it done."""
     with explained(address.url):
-        if _version(db, address) == migrations()[-1].number:
+        # Patiently: whoever has just made the file may be setting up its write-ahead log.
+        if patiently(lambda: _version(db, address), address.url, patience_seconds) == migrations()[-1].number:
             return
         patiently(lambda: db.execute("BEGIN IMMEDIATE"), address.url, patience_seconds)
         try:
