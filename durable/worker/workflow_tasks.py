@@ -383,11 +383,18 @@ class WorkflowTasks:
             self._set_busy(renewed, True)
             self._go_on(renewed, first=again)
 
-        self._parts.spawn(self._reread(task, resume))
+        self._parts.spawn(self._reread(warm, taken, resume))
 
-    async def _reread(self, task: WorkflowTask, resume: Callable[[tuple[bytes, ...]], None]) -> None:
-        histories = await self._read([task])
-        asyncio.get_running_loop().call_soon(resume, histories.get(task.run_id, ()))
+    async def _reread(self, warm: WarmRun, taken: Taken, resume: Callable[[tuple[bytes, ...]], None]) -> None:
+        try:
+            histories = await self._read([warm.task])
+        except Exception as error:
+            _log.warning("instance %r is handed out again: %s", warm.task.instance_id, error)
+            self._give_back(taken.results)
+            self._free(warm, evict=True)  # a run that stayed busy here would be nobody's for ever
+            self._parts.release_run(warm.task)
+            return
+        asyncio.get_running_loop().call_soon(resume, histories.get(warm.task.run_id, ()))
 
     # --- going out ------------------------------------------------------------------------------------------------
 
