@@ -24,6 +24,7 @@ from durable.core.hooks import Propagation
 from durable.core.loop import RunDropped, WorkflowLoop, current_workflow_loop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
+from durable.core.watchdog import Watchdog
 from durable.errors import ForbiddenInWorkflow
 
 MAX_SIGNALS = 100_000
@@ -136,6 +137,7 @@ class RunContext:
         converter: Converter,
         started: RunStarted,
         propagation: Propagation,
+        watchdog: Watchdog | None,
     ) -> None:
         self.identity = identity
         self.definition = definition
@@ -149,7 +151,9 @@ class RunContext:
             start_us=started.time_us,
             host=self,
             context=propagation.context(started.headers),
+            watchdog=watchdog,
         )
+        self.loop.label = f"instance {identity.instance_id!r}"
         self.loop.on_idle = self._conditions_met
         self.replaying = False
         self.history_length = 0

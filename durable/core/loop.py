@@ -179,6 +179,8 @@ class WorkflowLoop(OrderedLoop):
         super().__init__(run_id)
         guards.install()
         self.run_id = run_id
+        self.label = run_id
+        """What the watchdog calls the run."""
         self.start_us = start_us
         self.now_us = start_us
         self._reached_time = 0.0
@@ -225,7 +227,7 @@ class WorkflowLoop(OrderedLoop):
             if self.watchdog is None:
                 self._go(apply)
             else:
-                self.watchdog.run(self.run_id, self._go, apply)
+                self.watchdog.run(self.label, self._go, apply)
         finally:
             self._leave(outside)
 
@@ -241,7 +243,7 @@ class WorkflowLoop(OrderedLoop):
         try:
             if self.watchdog is None:
                 return self._context.run(function)
-            return self.watchdog.run(self.run_id, self._context.run, function)
+            return self.watchdog.run(self.label, self._context.run, function)
         finally:
             self._shut = self._dropped
             self._leave(outside)
@@ -585,7 +587,7 @@ class WorkflowLoop(OrderedLoop):
     def _close(self, what: object, close: Callable[[], bool], interrupted: list[BaseException]) -> None:
         for _ in range(_CLOSINGS):
             try:
-                closed = close() if self.watchdog is None else self.watchdog.run(self.run_id, close)
+                closed = close() if self.watchdog is None else self.watchdog.run(self.label, close)
             except (KeyboardInterrupt, SystemExit) as error:
                 interrupted.append(error)
                 closed = False

@@ -26,6 +26,7 @@ from durable.core.messages import reason_of
 from durable.core.patches import names_in, patches_of
 from durable.core.payload import Converter
 from durable.core.updates import Updates
+from durable.core.watchdog import Watchdog
 from durable.errors import (
     InstanceAlreadyExists,
     InstanceFinished,
@@ -69,11 +70,12 @@ class Run:
         converter: Converter,
         known: Mapping[str, type[BaseException]],
         propagation: Propagation = NO_PROPAGATION,
+        watchdog: Watchdog | None = None,
         trace: bool = False,
     ) -> None:
         self.definition = definition
         self.identity = identity
-        self.context = RunContext(identity, definition, converter, started, propagation)
+        self.context = RunContext(identity, definition, converter, started, propagation, watchdog)
         self.number = 0
         self.ended = False
         self._begins_with: RunStarted | None = None
@@ -460,6 +462,7 @@ def load(
     converter: Converter,
     known: Mapping[str, type[BaseException]],
     propagation: Propagation = NO_PROPAGATION,
+    watchdog: Watchdog | None = None,
     begun: bool = False,
 ) -> Run:
     """A run that has gone through ``history``; ``begun`` and what is raised as by `Run.replay`.
@@ -475,6 +478,7 @@ def load(
             converter=converter,
             known=known,
             propagation=propagation,
+            watchdog=watchdog,
             trace=trace,
         )
         try:

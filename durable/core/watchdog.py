@@ -82,8 +82,7 @@ class Watchdog:
 
         Raises what it raises, and `StepTooLong` when it was interrupted. Afterwards none is under way.
         """
-        if self._automatic and self._closing is None:
-            self._start()
+        self.start()
         note = _Note(label, self._clock(), self.interrupt_after_seconds)
         try:
             try:
@@ -144,7 +143,10 @@ class Watchdog:
             stack,
         )
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to watch, if that is not so already. Inside of a run it would be refused: threads are."""
+        if not self._automatic or self._closing is not None:
+            return
         self._closing = closing = threading.Event()
         threading.Thread(target=self._watch, args=(closing,), name="durable watchdog", daemon=True).start()
 

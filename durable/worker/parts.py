@@ -103,6 +103,7 @@ class Parts:
         self.lease_us = lease_us
         self.build = build
         self.watchdog = Watchdog()
+        self.watchdog.start()
         self.reads = Reads(store)
         self.commits: Batches[Checkpoint, Verdict] = Batches(store.commit, size_of=_size_of)
         self._finishes: Batches[ActivityOutcome, Verdict] = Batches(store.finish_activities)
@@ -146,15 +147,14 @@ class Parts:
         """A run that has gone through ``history`` up to ``head``, watched. Raises like `durable.core.replay.load`."""
         definition = self.registry.workflow(workflow, version)
         assert definition is not None, "a claim names the definitions that the worker has"
-        return self.watchdog.run(
-            identity.instance_id,
-            load,
+        return load(
             definition,
             identity,
             history,
             converter=self.converter,
             known=self.known,
             propagation=self.propagation,
+            watchdog=self.watchdog,
             begun=head.token != first_token(identity.run_id),
         )
 

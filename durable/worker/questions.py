@@ -81,7 +81,7 @@ class Questions:
         """The reply, or nothing when the query's function may still come to be defined."""
         try:
             run = self._copy(task, histories.get(task.run_id, ()))
-            result = self._parts.watchdog.run(task.instance_id, run.query, task.name, task.body)
+            result = run.query(task.name, task.body)
             if result is None:
                 return []
             body = messages.answer_body(result, None)

@@ -184,7 +184,7 @@ class WorkflowTasks:
             with self._parts.hooks.around_task(
                 warm.task.workflow, warm.task.instance_id, warm.run.context.started_headers
             ):
-                outcome = self._parts.watchdog.run(warm.task.instance_id, warm.run.advance, inputs)
+                outcome = warm.run.advance(inputs)
         except Exception as error:
             self._give_back(taken.results)
             self._free(warm, evict=True)
