@@ -89,7 +89,9 @@ class Batches(Generic[Q, A]):
                 await self._send(batch[:middle])
                 await self._send(batch[middle:])
                 return
-            _log.error("the store cannot take %s: %s: %s", type(batch[0][0]).__name__, type(error).__name__, error)
+            _log.error(
+                "the store cannot take %s: %s: %s", type(batch[0][0]).__name__, type(error).__name__, error
+            )
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)

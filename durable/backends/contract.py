@@ -279,7 +279,9 @@ class TransactionStore(Protocol):
     Nothing is leased, cached or answered from memory there, and waiting for a lock is limited to 5 s (`BackendError`).
     """
 
-    async def create_in(self, connection: Any, instance: NewInstance) -> Answer[Created | Existing | Taken | Refused]:
+    async def create_in(
+        self, connection: Any, instance: NewInstance
+    ) -> Answer[Created | Existing | Taken | Refused]:
         """Like `ClientStore.create` of one, in the open transaction of ``connection``; the caller commits.
 
         Raises ``TypeError`` for a connection of another driver, `BackendError` for one that is to another database.

@@ -11,7 +11,7 @@ import contextlib
 from typing import Literal
 
 Topic = Literal["workflow", "activity", "question", "closed", "reply"]
-"""What may be there: a ready workflow task, a ready activity task, an unanswered question, a run that ended, an answer to a question."""
+"""What may be there: a ready workflow or activity task, an unanswered question, a run that ended, an answer."""
 
 
 class Bell:

@@ -427,6 +427,7 @@ class Client:
         await self._finish(token, messages.ACTIVITY_FAILED, lambda n: messages.failed_body(n, failure))
 
     async def _finish(self, token: str, kind: str, body: Any) -> None:
+        _refuse_to_wait_for_oneself()
         ref, secret = _parked(token)
         outcome = ActivityFinished(ref=ref, token=secret, kind=kind, body=body(ref.number))
         verdict, _ = await self._finishes.submit(outcome)
@@ -524,7 +525,10 @@ async def connect(
 def _refuse_to_wait_for_oneself() -> None:
     """An engine call inside ``durable.transaction()`` could wait for ever for the lock that its own task holds."""
     if in_transaction.get():
-        raise RuntimeError("inside durable.transaction(): pass connection=conn, or call this after the block")
+        raise RuntimeError(
+            "an engine call in an activity that has opened durable.transaction() would wait for its own "
+            "lock, which it holds until it returns: pass connection=conn, or do it in another activity"
+        )
 
 
 def _replaced(id: str, now_us: int) -> End:

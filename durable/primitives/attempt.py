@@ -78,7 +78,7 @@ def transaction() -> AbstractAsyncContextManager[Any]:
 
     ``conn`` is a connection of the store's driver (aiosqlite, asyncpg, aiomysql). What is written through it is
     committed together with the activity's own result when the function returns: both or neither, exactly once. If the
-    function raises, all is rolled back. At most one for each attempt; write and return soon, since others wait for the locks.
+    function raises, all is rolled back. At most one for each attempt; write and return soon: others wait for the locks.
 
     Raises ``RuntimeError`` outside of an ``async`` activity, `BackendError` on stores that have no such transactions.
     """

@@ -182,14 +182,13 @@ class RunningAttempt:
         if not hasattr(store, "begin"):
             raise BackendError(f"{store.url} has no transactions that an activity could write in")
         self.opened = await store.begin(self.ref, self.item.token)
-        own = in_transaction.set(True)
+        own = in_transaction.set(True)  # beyond the block: the lock is held until the function returns
         try:
             yield self.opened.connection
         except BaseException:
+            in_transaction.reset(own)
             await asyncio.shield(self.opened.rollback())
             raise
-        finally:
-            in_transaction.reset(own)
 
 
 def _options_of(task: ActivityTask) -> ActivityOptions:

@@ -8,10 +8,9 @@ from typing import TypeVar
 import durable
 from durable.client.client import Client
 from durable.testing.conformance import programs
-from durable.testing.conformance.lost_replies import LosesReplies
 from durable.testing.conformance.programs import Approval
 from durable.testing.conformance.stage import Stage
-from durable.testing.conformance.troubled import Cable, Deaf, Fails
+from durable.testing.conformance.troubled import Cable, Deaf, Fails, LosesEveryFirstReply
 from durable.testing.conformance.workflow_laws import CarriesWorkflows
 
 R = TypeVar("R")
@@ -47,7 +46,7 @@ class EnduringLaws(CarriesWorkflows):
 
     async def test_every_reply_is_lost(self, stage: Stage) -> None:
         """Not to the clients, who would give up, but to the worker: whatever it asks, it has to ask twice."""
-        losing = await stage.connect(LosesReplies, poll_seconds=0.02)
+        losing = await stage.connect(LosesEveryFirstReply, poll_seconds=0.02)
         async with stage.worker(losing):
             await medley(stage, 2)
             assert await stage.run(programs.retried, 2) == 3

@@ -1,4 +1,4 @@
-"""A store in trouble, as a worker sees it: a bell that nobody hears, a cable that is cut, a call that fails."""
+"""A store in trouble, as a worker sees it: a bell that nobody hears, a cable that is cut, calls that fail."""
 
 from __future__ import annotations
 
@@ -60,3 +60,29 @@ class Fails:
     async def _fail(self, *args: Any, **kwargs: Any) -> Any:
         failed, self._name = self._name, None
         raise BackendError(f"{failed} failed once")
+
+
+class LosesEveryFirstReply:
+    """Wraps a store: of each two calls of one method in a row the first is carried out, and its reply is lost.
+
+    Unlike `LosesReplies` it goes by method, so that no caller is unlucky twice, however many there are.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._lost: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return self._losing(name, found) if callable(found) else found
+
+    def _losing(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def lose_every_second(*args: Any, **kwargs: Any) -> Any:
+            reply = await call(*args, **kwargs)
+            if name in self._lost:
+                self._lost.discard(name)
+                return reply
+            self._lost.add(name)
+            raise BackendError(f"the reply to {name} was lost")
+
+        return lose_every_second
