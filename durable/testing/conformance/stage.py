@@ -24,7 +24,7 @@ from durable.testing.conformance.harness import StoreUnderTest
 from durable.testing.replayer import replay
 
 R = TypeVar("R")
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.5
 Definition = durable.Workflow[..., Any] | durable.Activity[..., Any]
 
