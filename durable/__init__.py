@@ -1,6 +1,7 @@
 """Durable workflows for asyncio: plain ``async def`` functions that survive crashes and deployments."""
 
-from durable.client import Client, Description, HistoryEvent, Instance, Page, connect
+from durable.backends.records import Finding, ParentClose, Stats
+from durable.client import Client, Description, HistoryEvent, Instance, Page, StallReport, connect
 from durable.core.hooks import Hooks
 from durable.core.payload import Codec
 from durable.core.retry import Retry
@@ -51,6 +52,7 @@ __all__ = [
     "Codec",
     "Description",
     "DurableError",
+    "Finding",
     "ForbiddenInWorkflow",
     "HistoryEvent",
     "Hooks",
@@ -61,6 +63,7 @@ __all__ = [
     "NonDeterminismError",
     "NonRetryable",
     "Page",
+    "ParentClose",
     "PayloadError",
     "PayloadTooLarge",
     "QueryFailed",
@@ -68,6 +71,8 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "Signal",
+    "StallReport",
+    "Stats",
     "UpdateRejected",
     "Worker",
     "WorkerLost",

@@ -49,7 +49,7 @@ class Activity(Generic[P, R_co]):
     def __repr__(self) -> str:
         return f"<activity {self.definition.name!r}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R_co]:
         """In a workflow: a coroutine that schedules the activity when it is first awaited, and gives its result.
 
         Raises `TypeError` at once for arguments that do not fit; awaiting raises `PayloadError`, what the activity
@@ -57,7 +57,7 @@ class Activity(Generic[P, R_co]):
         """
         run = run_or_none()
         if run is None:
-            called: Coroutine[Any, Any, R_co] = self.definition.fn(*args, **kwargs)
+            called: Coroutine[None, None, R_co] = self.definition.fn(*args, **kwargs)
             return called
         self.definition.signature.bind(args, kwargs)
         return self._scheduled(run, args, kwargs, run.site())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from durable.core.context import RunContext, current_run
 from durable.core.payload import Converter
@@ -21,7 +21,13 @@ class Signal(Generic[T]):
     per name, up to 100,000, in order of arrival, and kept over continue-as-new.
     """
 
-    def __init__(self, name: str, type: type[T] | Any = Any) -> None:
+    @overload
+    def __init__(self: Signal[T], name: str, type: type[T]) -> None: ...
+
+    @overload
+    def __init__(self: Signal[Any], name: str, type: Any = ...) -> None: ...
+
+    def __init__(self, name: str, type: Any = Any) -> None:
         if not isinstance(name, str) or not name:
             raise TypeError(f"a signal needs a name, a text that is not empty: {name!r}")
         self.name = name

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable.core.context import ContinueAsNew, RunContext, current_run, run_or_none
 from durable.core.definition import WorkflowDefinition
@@ -19,6 +19,7 @@ from durable.primitives.child import ChildInstance, ParentClose, start_child
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+Ts = TypeVarTuple("Ts")
 
 
 class WorkflowKeywords(TypedDict, total=False):
@@ -47,7 +48,7 @@ class Workflow(Generic[P, R_co]):
     def __repr__(self) -> str:
         return f"<workflow {self.definition.name!r}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R_co]:
         """In a workflow: a coroutine that starts a child when first awaited, and gives its result.
 
         Raises `TypeError` at once for arguments that do not fit; awaiting raises `PayloadError`,
@@ -55,7 +56,7 @@ class Workflow(Generic[P, R_co]):
         """
         run = run_or_none()
         if run is None:
-            called: Coroutine[Any, Any, R_co] = self.definition.fn(*args, **kwargs)
+            called: Coroutine[None, None, R_co] = self.definition.fn(*args, **kwargs)
             return called
         self.definition.signature.bind(args, kwargs)
         return self._as_child(run, args, kwargs)
@@ -127,14 +128,35 @@ def _with(definition: WorkflowDefinition, keywords: Mapping[str, Any]) -> Workfl
     return replace(definition, **changes)
 
 
+@overload
 def start(
-    workflow: Workflow[P, R],
+    workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+    *args: *Ts,
+    id: str | None = None,
+    queue: str | None = None,
+    parent_close: ParentClose = "terminate",
+) -> ChildInstance[R]: ...
+
+
+@overload
+def start(
+    workflow: Workflow[..., R],
+    *args: Any,
+    kwargs: Mapping[str, Any],
+    id: str | None = None,
+    queue: str | None = None,
+    parent_close: ParentClose = "terminate",
+) -> ChildInstance[R]: ...
+
+
+def start(  # type: ignore[misc]  # mypy does not match *Ts with the implementation's *args
+    workflow: Any,
     *args: Any,
     kwargs: Mapping[str, Any] | None = None,
     id: str | None = None,
     queue: str | None = None,
     parent_close: ParentClose = "terminate",
-) -> ChildInstance[R]:
+) -> ChildInstance[Any]:
     """Start a child and give its handle at once; awaiting the handle gives the child's result.
 
     ``id`` defaults to ``<run id of the parent>/<number of the command>``, ``queue`` to the parent's. ``parent_close``
@@ -150,7 +172,7 @@ def start(
     return start_child(run, definition, args, kwargs or {}, id=id, queue=queue, parent_close=parent_close)
 
 
-def continue_as_new(*args: Any, **kwargs: Any) -> Any:
+def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
     """End this run and start the next one under the same id, with these arguments. Does not return."""
     run = current_run("durable.continue_as_new()")
     run.check_open()

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from durable.backends.records import AskedTask, Head, HistoryRange, Reply
+from durable.backends.records import AskedTask, Head, HistoryRange, InstanceRef, InstanceView, Reply
 from durable.core import messages
 from durable.core.context import RunIdentity
 from durable.core.failure import failure_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 MAX_QUESTIONS = 100
-LEASE_US = 1_000_000
+LEASE_US = 200_000
 """A question whose function is not defined yet is asked again after this time."""
 MAX_COPIES = 16
 _log = logging.getLogger("durable")
@@ -65,39 +65,57 @@ class Questions:
     async def _answer(self, asked: Sequence[AskedTask]) -> None:
         loop = asyncio.get_running_loop()
         unknown = [task for task in asked if (task.run_id, task.head) not in self._copies]
-        ranges = [HistoryRange(instance_id=task.instance_id, run_id=task.run_id) for task in unknown]
-        slices = await self._parts.reads.read(ranges) if ranges else ()
-        histories = {piece.run_id: piece.events for piece in slices}
+        histories, identities = await self._read(unknown) if unknown else ({}, {})
         replies: asyncio.Future[list[Reply]] = loop.create_future()
-        # Runs are driven from plain callbacks, never from inside a task of the worker's loop.
+
+        def answer() -> None:
+            replies.set_result([r for task in asked for r in self._reply(task, histories, identities)])
+
         loop.call_soon(
-            lambda: replies.set_result([r for task in asked for r in self._reply(task, histories)])
-        )
+            answer
+        )  # runs are driven from plain callbacks, never from inside a task of the worker's loop
         answers = await replies
         if answers:
             await self._parts.store.answer(answers)
 
-    def _reply(self, task: AskedTask, histories: dict[str, tuple[bytes, ...]]) -> list[Reply]:
+    async def _read(
+        self, tasks: Sequence[AskedTask]
+    ) -> tuple[dict[str, tuple[bytes, ...]], dict[str, RunIdentity]]:
+        """The histories of the runs that were asked, and who they are."""
+        ranges = [HistoryRange(instance_id=task.instance_id, run_id=task.run_id) for task in tasks]
+        histories = {piece.run_id: piece.events for piece in await self._parts.reads.read(ranges)}
+        refs = [InstanceRef(instance_id=task.instance_id, run_id=task.run_id) for task in tasks]
+        views = (await self._parts.store.get(refs)).items
+        return histories, {view.run_id: _identity(view) for view in views if view is not None}
+
+    def _reply(
+        self, task: AskedTask, histories: dict[str, tuple[bytes, ...]], identities: dict[str, RunIdentity]
+    ) -> list[Reply]:
         """The reply, or nothing when the query's function may still come to be defined."""
         try:
-            run = self._copy(task, histories.get(task.run_id, ()))
+            run = self._copy(task, histories, identities)
             result = run.query(task.name, task.body)
             if result is None:
                 return []
             body = messages.answer_body(result, None)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # also one that kept the loop busy for too long
             failed = error if isinstance(error, QueryFailed) else _failed(task, error)
             body = messages.answer_body(None, self._parts.converter.seal(failure_of(failed).to_text()))
         return [Reply(id=task.question_id, instance_id=task.instance_id, body=body)]
 
-    def _copy(self, task: AskedTask, stored: tuple[bytes, ...]) -> Run:
+    def _copy(
+        self, task: AskedTask, histories: dict[str, tuple[bytes, ...]], identities: dict[str, RunIdentity]
+    ) -> Run:
         """A run of its own, at the head that was asked about: a query that changes what it should not spoils no run."""
         key = (task.run_id, task.head)
         run = self._copies.get(key)
         if run is None:
-            identity = RunIdentity(instance_id=task.instance_id, run_id=task.run_id, first_run_id=task.run_id)
-            history = decode_history(stored[: task.head.number])
-            run = self._parts.load(task.workflow, task.version, identity, task.head, history)
+            if task.run_id not in identities:
+                raise QueryFailed(f"instance {task.instance_id!r} was deleted meanwhile")
+            history = decode_history(histories.get(task.run_id, ())[: task.head.number])
+            run = self._parts.load(task.workflow, task.version, identities[task.run_id], task.head, history)
             self._keep(key, run)
         return run
 
@@ -108,7 +126,14 @@ class Questions:
             oldest.drop()
 
 
-def _failed(task: AskedTask, error: Exception) -> QueryFailed:
+def _failed(task: AskedTask, error: BaseException) -> QueryFailed:
     if isinstance(error, DurableError):
         return QueryFailed(str(error))
     return QueryFailed(f"query {task.name!r} raised {type(error).__name__}: {error}")
+
+
+def _identity(view: InstanceView) -> RunIdentity:
+    parent = None if view.parent is None else (view.parent.instance_id, view.parent.run_id)
+    return RunIdentity(
+        instance_id=view.instance_id, run_id=view.run_id, first_run_id=view.first_run_id, parent=parent
+    )

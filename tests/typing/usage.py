@@ -81,7 +81,7 @@ async def checkout(order: Order) -> str:
     assert_type(started, durable.ChildInstance[float])
     assert_type(await started, float)
     await child("o-1")  # type: ignore[arg-type]
-    durable.start(child, order, parent_close="never")  # type: ignore[arg-type]
+    durable.start(child, order, parent_close="never")  # type: ignore[call-overload]
 
     # Signals.
     assert_type(await approve.receive(), Approval)
