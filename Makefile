@@ -2,7 +2,7 @@
 # has changed (.ci/environment). Nothing has to be installed before but Python 3.11 or newer, bash and make.
 
 SHELL := /bin/bash
-JOBS ?= 2
+JOBS ?= 4
 ARGS ?=
 BIN := .venv/bin
 
@@ -12,7 +12,7 @@ BIN := .venv/bin
 help: ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' Makefile | column -t -s @
 	@echo
-	@echo "  ARGS='...' is handed on to the program or to pytest; JOBS=n is the number of test processes (2)."
+	@echo "  ARGS='...' is handed on to the program or to pytest; JOBS=n is the number of test processes (4)."
 
 run: ## The main job: an order workflow on a SQLite file, which survives kill -9 (samples/orders)
 	@.ci/environment base run >/dev/null

@@ -173,10 +173,23 @@ class WorkflowTasks:
     # --- a step ---------------------------------------------------------------------------------------------------
 
     def _go_on(self, warm: WarmRun, task: WorkflowTask | None = None, first: Taken | None = None) -> None:
+        try:
+            self._step(warm, task, first)
+        except Exception:
+            self._abandon(warm)
+
+    def _abandon(self, warm: WarmRun) -> None:
+        """A mistake of ours. A run that stayed busy here would be nobody's for ever, with its leases renewed."""
+        _log.exception("instance %r: the engine failed; the run is handed out again", warm.task.instance_id)
+        self._free(warm, evict=True)
+        self._parts.release_run(warm.task)
+
+    def _step(self, warm: WarmRun, task: WorkflowTask | None, first: Taken | None) -> None:
         """One step: all that has arrived, in order of arrival; timers that are due behind messages of the same time."""
-        results = tuple(warm.results)
-        warm.results.clear()
-        taken = first or Taken(messages=task.messages if task is not None else (), results=results)
+        taken = first
+        if taken is None:
+            taken = Taken(messages=task.messages if task is not None else (), results=tuple(warm.results))
+            warm.results.clear()
         seen = max(warm.seen, task.seen if task is not None else 0)
         try:
             messages = [input_of(m.kind, m.body, m.key, m.sent_at_us) for m in taken.messages]
@@ -252,9 +265,17 @@ class WorkflowTasks:
 
     def _submit(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
         future = self._parts.commits.submit(checkpoint)
-        future.add_done_callback(lambda done: self._judged(warm, checkpoint, taken, done))
+        future.add_done_callback(lambda done: self._judge(warm, checkpoint, taken, done))
 
     # --- the verdict ----------------------------------------------------------------------------------------------
+
+    def _judge(
+        self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken, done: asyncio.Future[tuple[Verdict, int]]
+    ) -> None:
+        try:
+            self._judged(warm, checkpoint, taken, done)
+        except Exception:
+            self._abandon(warm)
 
     def _judged(
         self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken, done: asyncio.Future[tuple[Verdict, int]]

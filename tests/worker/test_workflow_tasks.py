@@ -12,6 +12,7 @@ import durable
 from durable.backends.records import Answer, Busy, InstanceRef, Lost, NewMessage, Pause
 from durable.client.client import Client
 from durable.errors import BackendError
+from durable.worker.workflow_tasks import WorkflowTasks
 from tests.worker.stores import Store, connected, until
 
 go: durable.Signal[int] = durable.Signal("go", int)
@@ -466,3 +467,26 @@ async def test_continue_as_new_is_followed(ends: tuple[Client, Store]) -> None:
         assert await instance.result(timeout=5) == 3
         assert (await client.get_instance("c").describe()).state == "completed"
         assert (await client.get_instance("c", instance.run_id).describe()).state == "continued_as_new"
+
+
+@pytest.mark.parametrize("where", ["_write", "_accepted"])
+async def test_a_mistake_of_the_engines_own_hurts_one_step_and_no_neighbour(
+    ends: tuple[Client, Store], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = ends
+    real: Any = getattr(WorkflowTasks, where)
+    failed: list[str] = []
+
+    def once(self: WorkflowTasks, warm: Any, *others: Any) -> None:
+        if warm.task.instance_id == "i-1" and not failed:
+            failed.append(where)
+            raise AttributeError("planted")
+        real(self, warm, *others)
+
+    monkeypatch.setattr(WorkflowTasks, where, once)
+    instances = [await client.create_instance(adds, id=f"i-{n}") for n in range(3)]
+    async with durable.Worker(client, [adds, double], lease=0.3):
+        for instance in instances:
+            await instance.signal(go, 10)
+        assert [await instance.result(timeout=20) for instance in instances] == [16] * 3
+    assert failed == [where]
