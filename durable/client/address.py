@@ -53,11 +53,16 @@ async def open_backend(address: Address, settings: Mapping[str, Any]) -> Backend
     try:
         opener = found[0].load()
     except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] == "durable":
+            raise  # a mistake of ours, no missing extra
         raise BackendError(
             f"{without_password(address.url)}: a package is missing ({error.name}). Type: "
             f"pip install 'durable-engine[{address.scheme}]'"
         ) from error
-    store: Backend = await opener(address.url, **settings)
+    try:
+        store: Backend = await opener(address.url, **settings)
+    except ValueError as error:
+        raise ValueError(f"{without_password(address.url)}: {error}") from None
     return store
 
 

@@ -96,7 +96,7 @@ def _refuse(settings: dict[str, Any]) -> None:
             continue
         if name in _MEANINGLESS:
             raise ValueError(f"the memory store has no option {name!r}: {_MEANINGLESS[name]}")
-        raise ValueError(f"the memory store does not know the option {name!r}; it has 'clock'")
+        raise ValueError(f"the memory store does not know the option {name!r}")
 
 
 def _wall_clock() -> int:

@@ -98,5 +98,5 @@ def _refuse(settings: dict[str, Any]) -> None:
         if name in _MEANINGLESS:
             raise ValueError(f"the SQLite store has no option {name!r}: {_MEANINGLESS[name]}")
         raise ValueError(
-            f"the SQLite store does not know the option {name!r}; it has 'clock' and 'busy_timeout_seconds'"
+            f"the SQLite store does not know the option {name!r}; it has 'poll' in the URL and busy_timeout_seconds="
         )
