@@ -12,7 +12,6 @@ import contextvars
 import logging
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from durable.errors import ActivityTimeout, BackendError, PayloadError, WorkerLo
 from durable.primitives.attempt import current_attempt
 from durable.worker.attempt import RunningAttempt
 from durable.worker.processes import ResultRefused
+from durable.worker.threads import Threads
 from durable.worker.warm import LocalResult
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ActivityTasks:
         self._slots = slots
         self._reserved = 0
         self._running: dict[ActivityRef, RunningAttempt] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = Threads()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -108,8 +108,7 @@ class ActivityTasks:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._idle.wait()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def abandoned(self) -> list[RunningAttempt]:
         """Attempts that ignored their interruption."""
@@ -213,13 +212,9 @@ class ActivityTasks:
     async def _in_thread(
         self, attempt: RunningAttempt, definition: ActivityDefinition, args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._slots, thread_name_prefix="durable-activity")
         attempt.in_thread = True
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: context.run(_without_stop_iteration, definition.fn, args, kwargs)
-        )
+        return await self._threads.run(lambda: context.run(definition.fn, *args, **kwargs))
 
     # --- how it ended ---------------------------------------------------------------------------------------------
 
@@ -324,11 +319,3 @@ def _input_of(outcome: ActivityFinished, now_us: int) -> ActivityCompleted | Act
     made = messages.input_of(outcome.kind, outcome.body, "", now_us)
     assert isinstance(made, ActivityCompleted | ActivityFailed)
     return made
-
-
-def _without_stop_iteration(fn: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A future cannot carry StopIteration."""
-    try:
-        return fn(*args, **kwargs)
-    except StopIteration as error:
-        raise RuntimeError(f"the activity raised {error!r}") from error
