@@ -131,6 +131,8 @@ def checkpoint_of(
     for command in outcome.commands:
         draft.add(command, activity_lease if getattr(command, "number", None) in runs_here else None)
     close, next_run = _end(task, outcome.end, outcome)
+    # What is scheduled and cancelled in one checkpoint has its events, but never becomes a task.
+    stillborn = {new.number for new in draft.activities} & set(draft.withdrawn)
     return Checkpoint(
         instance_id=task.instance_id,
         run_id=task.run_id,
@@ -139,8 +141,8 @@ def checkpoint_of(
         events=tuple(encode_event(event) for event in outcome.events),
         consumed=consumed,
         seen=seen,
-        activities=() if close else tuple(draft.activities),
-        withdrawn=tuple(draft.withdrawn),
+        activities=() if close else tuple(new for new in draft.activities if new.number not in stillborn),
+        withdrawn=tuple(number for number in draft.withdrawn if number not in stillborn),
         absorbed=tuple(absorbed),
         sends=tuple(draft.sends),
         children=tuple(draft.children),

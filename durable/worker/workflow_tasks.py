@@ -255,10 +255,12 @@ class WorkflowTasks:
         """Which new activities this worker starts itself as soon as they are written, instead of claiming them."""
         if outcome.end is not None:
             return frozenset()
+        cancelled = {c.number for c in outcome.commands if isinstance(c, commands.CancelActivity)}
         wanted = [
             command.number
             for command in outcome.commands
             if isinstance(command, commands.ScheduleActivity)
+            and command.number not in cancelled
             and self._parts.can_run(command.name, command.queue)
         ]
         return frozenset(self._parts.activities.reserve(wanted))

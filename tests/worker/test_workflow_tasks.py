@@ -490,3 +490,31 @@ async def test_a_mistake_of_the_engines_own_hurts_one_step_and_no_neighbour(
             await instance.signal(go, 10)
         assert [await instance.result(timeout=20) for instance in instances] == [16] * 3
     assert failed == [where]
+
+
+async def test_an_activity_that_is_scheduled_and_cancelled_in_one_checkpoint_never_runs(
+    ends: tuple[Client, Store],
+) -> None:
+    """A cancel that waits beside the start: the code begins, asks for the activity, and is cancelled at its await."""
+    client, _ = ends
+    ran: list[int] = []
+
+    @durable.activity
+    async def charge() -> None:
+        ran.append(1)
+
+    @durable.workflow
+    async def shop() -> str:
+        try:
+            await charge()
+        except asyncio.CancelledError:
+            await durable.sleep(0.01)
+            return "cancelled"
+        return "charged"
+
+    instance = await client.create_instance(shop, id="early")
+    await instance.cancel("too late for you")
+    async with durable.Worker(client, [shop, charge]):
+        assert await instance.result(timeout=10) == "cancelled"
+    assert ran == []
+    assert (await client.stats()).activity_tasks == {}
