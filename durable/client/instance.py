@@ -195,11 +195,10 @@ class Instance(Generic[R_co]):
             case "terminated":
                 raise WorkflowTerminated(_because(f"instance {self.id!r} was terminated", view.failure))
             case _:
-                cause = rebuild(
-                    Failure.from_text(self._client.converter.unseal(view.failure or "")), self._client.known
-                )
+                failure = Failure.from_text(self._client.converter.unseal(view.failure or ""))
+                cause = rebuild(failure, self._client.known)
                 raise WorkflowFailed(
-                    f"instance {self.id!r} failed: {type(cause).__name__}: {cause}"
+                    f"instance {self.id!r} failed: {type(cause).__name__}: {failure.message}"
                 ) from cause
 
     # --- looking --------------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ async def sleep_until(when: datetime) -> None:
 
 def micros_of(when: datetime) -> int:
     """Microseconds since the epoch, exactly; a ``datetime`` without time zone is UTC."""
+    if not isinstance(when, datetime):
+        raise TypeError(f"a point in time is a datetime, not {when!r}")
     aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 MAX_HISTORY_EVENTS = 51_200
 MAX_HISTORY_BYTES = 50 * 2**20
+INPUT_BYTES = 2 * 2**20
+"""How much of what has arrived one checkpoint takes in; it may hold 8 MiB, what the code then asks for included."""
 STALL_FIRST_SECONDS = 60.0
 STALL_MOST_SECONDS = 3600.0
 
@@ -187,10 +189,11 @@ class WorkflowTasks:
     def _step(self, warm: WarmRun, task: WorkflowTask | None, first: Taken | None) -> None:
         """One step: all that has arrived, in order of arrival; timers that are due behind messages of the same time."""
         taken = first
-        if taken is None:
-            taken = Taken(messages=task.messages if task is not None else (), results=tuple(warm.results))
-            warm.results.clear()
         seen = max(warm.seen, task.seen if task is not None else 0)
+        if taken is None:
+            taken = _as_much_as_fits(task.messages if task is not None else (), warm.results)
+            if task is not None and len(taken.messages) < len(task.messages):
+                seen = taken.messages[-1].number if taken.messages else warm.seen
         try:
             messages = [input_of(m.kind, m.body, m.key, m.sent_at_us) for m in taken.messages]
             inputs = self._inputs(warm, taken, messages, again=first is not None)
@@ -483,11 +486,39 @@ class WorkflowTasks:
     def _fell(self, task: WorkflowTask, error: BaseException) -> None:
         """KeyboardInterrupt, SystemExit, MemoryError and their like in a step: drop the run, write nothing."""
         if isinstance(error, StepTooLong):
-            self._stall(task, task.head, f"a step kept the worker's loop busy for too long: {error}")
+            limit = self._parts.watchdog.interrupt_after_seconds
+            self._stall(
+                task,
+                task.head,
+                f"a step kept the worker's loop busy for over {limit:g} s; the log has its stack",
+            )
             return
         _log.error("instance %r: its step was left by %r; it is handed out again", task.instance_id, error)
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        if isinstance(
+            error, KeyboardInterrupt
+        ):  # a person's; a workflow's own sys.exit() must not end its neighbours
             raise error
+
+
+def _as_much_as_fits(messages: Sequence[Message], results: deque[LocalResult]) -> Taken:
+    """At least one input, and no more than a checkpoint can hold; ``results`` loses what is taken.
+
+    However much arrives together, every single one of it is legal: the rest waits for the next checkpoint.
+    """
+    room = INPUT_BYTES
+    some: list[Message] = []
+    for message in messages:
+        room -= len(message.body)
+        if some and room < 0:
+            break
+        some.append(message)
+    taken: list[LocalResult] = []
+    while results and (room >= 0 or not (some or taken)):
+        room -= len(results[0].outcome.body)
+        if room < 0 and (some or taken):
+            break
+        taken.append(results.popleft())
+    return Taken(messages=tuple(some), results=tuple(taken))
 
 
 def _overlooks_signals(outcome: Outcome) -> bool:

@@ -518,3 +518,37 @@ async def test_an_activity_that_is_scheduled_and_cancelled_in_one_checkpoint_nev
         assert await instance.result(timeout=10) == "cancelled"
     assert ran == []
     assert (await client.stats()).activity_tasks == {}
+
+
+async def test_what_waits_together_may_be_more_than_a_checkpoint_holds(ends: tuple[Client, Store]) -> None:
+    client, _ = ends
+    big: durable.Signal[str] = durable.Signal("big", str)
+
+    @durable.activity
+    async def letter() -> str:
+        return "y" * 1_800_000
+
+    @durable.workflow
+    async def reads() -> int:
+        total = sum([len(await big.receive()) for _ in range(6)])
+        return total + sum(map(len, await asyncio.gather(*(letter() for _ in range(6)))))
+
+    instance = await client.create_instance(reads, id="much")
+    for _ in range(6):
+        await instance.signal(big, "x" * 1_800_000)
+    async with durable.Worker(client, [reads, letter]):
+        assert await instance.result(timeout=20) == 12 * 1_800_000
+
+
+async def test_a_workflow_that_exits_ends_no_neighbour(ends: tuple[Client, Store]) -> None:
+    client, _ = ends
+
+    @durable.workflow
+    async def exits() -> None:
+        raise SystemExit(3)
+
+    await client.create_instance(exits, id="exits")
+    async with durable.Worker(client, [exits, waits]):
+        good = await client.create_instance(waits, id="good")
+        await good.signal(go, 1)
+        assert await good.result(timeout=5) == 1
