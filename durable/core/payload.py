@@ -135,15 +135,24 @@ class Converter:
         the signature, `PayloadError` naming the argument, `PayloadTooLarge`.
         """
         signature.bind(args, kwargs)
-        texts = [self._argument(value, signature.positional(index), what) for index, value in enumerate(args)]
+        places = [signature.positional(index) for index in range(len(args))]
+        texts = [self._argument(value, place, what) for value, place in zip(args, places, strict=True)]
         text = f"[{','.join(texts)}]"
         if kwargs:
+            places += [signature.keyword(name) for name in kwargs]
+            texts += [self._argument(value, signature.keyword(name), what) for name, value in kwargs.items()]
             pairs = [
-                f"{_key(name, what)}:{self._argument(value, signature.keyword(name), what)}"
-                for name, value in kwargs.items()
+                f"{_key(name, what)}:{own}" for name, own in zip(kwargs, texts[len(args) :], strict=True)
             ]
             text = f'{{"args":{text},"kwargs":{{{",".join(pairs)}}}}}'
-        return self._stored(text, f"arguments of {what}")
+        try:
+            return self._stored(text, f"arguments of {what}")
+        except PayloadTooLarge as error:
+            size, name = max(
+                (len(own.encode("utf-8", "surrogatepass")), at[0])
+                for own, at in zip(texts, places, strict=True)
+            )
+            raise PayloadTooLarge(f"{error}. The largest is argument {name!r} with {size} bytes") from None
 
     def decode_args(
         self, payload: str, signature: CallSignature, what: str

@@ -556,7 +556,9 @@ def test_the_limit_is_two_mebibytes_and_for_all_arguments_together() -> None:
     with pytest.raises(PayloadTooLarge):
         CONVERTER.encode("x" * (2 * 1024 * 1024 - 1), str, "it")
     half = "x" * (1024 * 1024)
-    with pytest.raises(PayloadTooLarge, match="arguments of workflow 'w'"):
+    with pytest.raises(
+        PayloadTooLarge, match=r"arguments of workflow 'w' .* largest is argument '\w+' with \d+ bytes"
+    ):
         CONVERTER.encode_args(CallSignature(_two_texts), (half, half), {}, "workflow 'w'")
 
 
