@@ -18,6 +18,7 @@ from durable.backends.clock import StoreClock
 from durable.backends.contract import Backend, TransactionStore
 from durable.backends.records import (
     CLOSED_STATES,
+    OPEN_STATES,
     ActivityFinished,
     ActivityOutcome,
     ActivityRef,
@@ -340,11 +341,16 @@ class Client:
             raise ValueError(f"order must be 'newest' or 'oldest', not {order!r}")
         if not isinstance(limit, int) or not 1 <= limit <= 1000:
             raise ValueError(f"limit is a whole number from 1 to 1000, not {limit!r}")
+        wanted = (state,) if isinstance(state, str) else tuple(state or ())
+        unknown = set(wanted) - OPEN_STATES - CLOSED_STATES
+        if unknown:
+            known = ", ".join(sorted(OPEN_STATES | CLOSED_STATES))
+            raise ValueError(f"there is no state {sorted(unknown)[0]!r}; there are {known}")
         definition = _definition_of(workflow) if workflow is not None else None
         asked = Filter(
             workflow=definition.name if definition else cast(str | None, workflow),
             status=(status,) if isinstance(status, str) else tuple(status or ()),
-            states=cast(tuple[State, ...], (state,) if isinstance(state, str) else tuple(state or ())),
+            states=wanted,
             tags=_tags_of(tags),
             created_after_us=None if created_after is None else micros_of(created_after),
             newest_first=order == "newest",

@@ -332,3 +332,10 @@ async def test_delete(ends: tuple[Client, Store]) -> None:
     await instance.delete()
     with pytest.raises(durable.InstanceNotFound):
         await instance.describe()
+
+
+async def test_a_state_that_does_not_exist_is_refused() -> None:
+    async with durable.connect("memory://") as client:
+        with pytest.raises(ValueError, match="there is no state 'nope'; there are cancelled, "):
+            await client.list_instances(state="nope")  # type: ignore[arg-type]
+        assert (await client.list_instances(state=["running", "failed"])).items == []
