@@ -10,6 +10,7 @@ waits for a signal from people, as it may, or is stranded: only the run's histor
 - I7 nothing waits on nothing: an unfinished run has something that will make it ready, and is found when it
   is.
 - I8 nothing outlives its cause: what claims look at belongs to something that is there.
+- I14 each message once: the key of an unread message is remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from collections.abc import Iterator
 
 from durable.backends.memory.rows import InstanceRow, RunRow
 from durable.backends.memory.tables import Tables
-from durable.backends.records import Finding
+from durable.backends.records import Finding, Problem
+
+_I7 = "I7 nothing waits on nothing"
+_I8 = "I8 nothing outlives its cause"
+_TORN = '{"kind": "unreadable", "message": "the history does not fit its head; see the audit of the store"}'
 
 
 def audit(tables: Tables, now_us: int, *, repair: bool) -> Iterator[Finding]:
@@ -26,17 +31,29 @@ def audit(tables: Tables, now_us: int, *, repair: bool) -> Iterator[Finding]:
     for instance in list(tables.instances.values()):
         yield from _one_unfinished(instance)
         for run in instance.runs.values():
-            yield from _gap_free(run)
+            yield from _gap_free(tables, run, repair)
             yield from _one_end(run)
             yield from _after_the_end(tables, run, repair)
         yield from _nothing_waits_on_nothing(tables, instance, now_us, repair)
+        yield from _deadline_is_kept(tables, instance.current, repair)
+        yield from _activities_are_found(tables, instance.current, repair)
+        yield from _unread_is_for_somebody(instance, repair)
+    yield from _children_are_closed(tables, now_us, repair)
+    yield from _questions_are_asked(tables, now_us, repair)
     yield from _outlived(tables, repair)
 
 
-def _gap_free(run: RunRow) -> Iterator[Finding]:
-    if run.head.number != len(run.events) or not run.events:
-        detail = f"the head has number {run.head.number}, the history {len(run.events)} events"
-        yield _finding("I2 gap-free", run, detail)
+def _gap_free(tables: Tables, run: RunRow, repair: bool) -> Iterator[Finding]:
+    if run.head.number == len(run.events) and run.events:
+        return
+    detail = f"the head has number {run.head.number}, the history {len(run.events)} events"
+    if repair and run.state == "running":
+        run.state, run.retry_at_us, run.problem = "stalled", None, Problem(report=_TORN, build="")
+        tables.lease(run, None)
+        tables.place(run)
+        tables.overdue.put(run.key, None)
+        detail += "; no event can be made up, so the run is parked (stalled)"
+    yield _finding("I2 gap-free", run, detail)
 
 
 def _one_end(run: RunRow) -> Iterator[Finding]:
@@ -77,11 +94,16 @@ def _nothing_waits_on_nothing(
     tables: Tables, instance: InstanceRow, now_us: int, repair: bool
 ) -> Iterator[Finding]:
     run = instance.current
+    if run.state == "stalled" and run.key not in tables.stalled[run.queue, run.workflow, run.version]:
+        if repair:
+            tables.place(run)
+        yield _finding(_I7, run, "the stalled run would not be tried again by anybody", repaired=repair)
     if run.state != "running" or (detail := _stranded(tables, instance, run)) is None:
         return
     if repair:
         tables.make_ready(run, now_us)
-    yield _finding("I7 nothing waits on nothing", run, detail, repaired=repair)
+        detail += "; the run was made ready"
+    yield _finding(_I7, run, detail, repaired=repair)
 
 
 def _stranded(tables: Tables, instance: InstanceRow, run: RunRow) -> str | None:
@@ -97,6 +119,87 @@ def _stranded(tables: Tables, instance: InstanceRow, run: RunRow) -> str | None:
     if run.claims:
         return "the run was claimed, nothing came of it, and nobody has it"
     return None
+
+
+def _deadline_is_kept(tables: Tables, run: RunRow, repair: bool) -> Iterator[Finding]:
+    due_us = tables.overdue.due_us(run.key)
+    if run.state not in ("running", "paused") or run.deadline_us == due_us:
+        return
+    if run.deadline_us is not None and due_us is not None and due_us > run.deadline_us:
+        return  # somebody is ending it
+    if repair:
+        tables.overdue.put(run.key, run.deadline_us)
+    if due_us is None:
+        yield _finding(_I7, run, "there is a deadline, but nobody would end the run then", repaired=repair)
+    else:
+        detail = "the run would be ended before its deadline"
+        yield _finding("I16 no timer fires early", run, detail, repaired=repair)
+
+
+def _activities_are_found(tables: Tables, run: RunRow, repair: bool) -> Iterator[Finding]:
+    if run.state not in ("running", "paused"):
+        return
+    for row in run.activities.values():
+        shelf = tables.activities[row.new.queue, row.new.name]
+        before = (shelf.due_us(row.key), tables.expiring.due_us(row.key))
+        tables.place_activity(row)
+        if before == (shelf.due_us(row.key), tables.expiring.due_us(row.key)):
+            continue
+        if not repair:
+            shelf.put(row.key, before[0])
+            tables.expiring.put(row.key, before[1])
+        detail = f"activity {row.ref.number} is not where claims look for it"
+        yield _finding(_I7, run, detail, repaired=repair)
+
+
+def _unread_is_for_somebody(instance: InstanceRow, repair: bool) -> Iterator[Finding]:
+    run = instance.current
+    for number, unread in list(instance.inbox.items()):
+        if not run.is_open or unread.run_id not in (None, run.run_id):
+            if repair:
+                del instance.inbox[number]
+            detail = f"message {number} is for a run that is over, or for nobody"
+            yield _finding(_I8, run, detail, repaired=repair)
+        elif unread.message.key not in instance.keys:
+            if repair:
+                instance.keys.add(unread.message.key)
+            detail = f"the key of message {number} is not remembered"
+            yield _finding("I14 each message once", run, detail, repaired=repair)
+
+
+def _children_are_closed(tables: Tables, now_us: int, repair: bool) -> Iterator[Finding]:
+    for key in tables.children:
+        run = tables.run(*key)
+        if run is None or run.is_open != (key in tables.closings):
+            continue  # as it should be, unless the run has ended and has none to close
+        if not run.is_open and next(tables.children_to_close(key), None) is None:
+            continue
+        if repair:
+            tables.closings.put(key, None if run.is_open else now_us)
+        if run.is_open:
+            yield _finding(_I8, run, "the run goes on, but its children are to be closed", repaired=repair)
+        else:
+            yield _finding(
+                _I7, run, "the run has ended, and nobody would close its children", repaired=repair
+            )
+
+
+def _questions_are_asked(tables: Tables, now_us: int, repair: bool) -> Iterator[Finding]:
+    for key, row in tables.questions.items():
+        run = tables.at(row.question.ref)
+        waits = row.reply is None and row.expires_at_us > now_us and run is not None
+        asked = key in tables.unanswered
+        if run is None or waits == asked or (asked and row.reply is None):  # claims drop what has run out
+            continue
+        if repair and asked:
+            del tables.unanswered[key]
+        elif repair:
+            tables.unanswered[key] = row
+        if asked:
+            detail = f"question {key[1]} was answered, and is still asked"
+            yield _finding(_I8, run, detail, repaired=repair)
+        else:
+            yield _finding(_I7, run, f"question {key[1]} waits, and nobody is asked", repaired=repair)
 
 
 def _outlived(tables: Tables, repair: bool) -> Iterator[Finding]:
@@ -119,7 +222,7 @@ def _outlived(tables: Tables, repair: bool) -> Iterator[Finding]:
 
 def _orphan(key: tuple[str, str], detail: str, repaired: bool) -> Finding:
     return Finding(
-        rule="I8 nothing outlives its cause",
+        rule=_I8,
         instance_id=key[0],
         run_id=key[1],
         detail=detail,
