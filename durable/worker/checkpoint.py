@@ -31,11 +31,10 @@ from durable.core.replay import Outcome
 
 
 class Draft:
-    """A checkpoint in the making. ``lease`` is what activities get that are to run here, by command number."""
+    """A checkpoint in the making."""
 
-    def __init__(self, task: WorkflowTask, head: Head) -> None:
+    def __init__(self, task: WorkflowTask) -> None:
         self._task = task
-        self._head = head
         self.activities: list[NewActivity] = []
         self.withdrawn: list[int] = []
         self.sends: list[Send] = []
@@ -98,17 +97,7 @@ class Draft:
             version=command.version,
             headers=command.headers,
         )
-        return NewInstance(
-            instance_id=command.instance_id,
-            run_id=command.run_id,
-            workflow=command.workflow,
-            version=command.version,
-            queue=command.queue,
-            events=(encode_event(started),),
-            head=Head(number=1, token=first_token(command.run_id)),
-            parent=parent,
-            timeout_us=command.timeout_us,
-        )
+        return _begun_by(started, command.instance_id, command.run_id, parent, command.timeout_us)
 
 
 def checkpoint_of(
@@ -127,7 +116,7 @@ def checkpoint_of(
 
     ``runs_here`` are the numbers of the activities that this worker goes on with: they are born leased to it.
     """
-    draft = Draft(task, head)
+    draft = Draft(task)
     for command in outcome.commands:
         draft.add(command, activity_lease if getattr(command, "number", None) in runs_here else None)
     close, next_run = _end(task, outcome.end, outcome)
@@ -210,13 +199,21 @@ def _next_run(task: WorkflowTask, end: commands.ContinueRun, outcome: Outcome) -
         updates=end.updates,
         previous_run_id=task.run_id,
     )
+    return _begun_by(started, task.instance_id, end.run_id, task.parent)
+
+
+def _begun_by(
+    started: RunStarted, instance_id: str, run_id: str, parent: Parent | None, timeout_us: int | None = None
+) -> NewInstance:
+    """The run whose first event is ``started``."""
     return NewInstance(
-        instance_id=task.instance_id,
-        run_id=end.run_id,
-        workflow=task.workflow,
-        version=task.version,
-        queue=task.queue,
+        instance_id=instance_id,
+        run_id=run_id,
+        workflow=started.workflow,
+        version=started.version,
+        queue=started.queue,
         events=(encode_event(started),),
-        head=Head(number=1, token=first_token(end.run_id)),
-        parent=task.parent,
+        head=Head(number=1, token=first_token(run_id)),
+        parent=parent,
+        timeout_us=timeout_us,
     )

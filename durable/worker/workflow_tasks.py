@@ -22,7 +22,6 @@ from durable.backends.records import (
     ActivityLease,
     ActivityRef,
     ActivityTask,
-    Busy,
     Checkpoint,
     Head,
     HistoryRange,
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 MAX_HISTORY_EVENTS = 51_200
-MAX_HISTORY_BYTES = 50 * 2**20
 INPUT_BYTES = 2 * 2**20
 """How much of what has arrived one checkpoint takes in; it may hold 8 MiB, what the code then asks for included."""
 STALL_FIRST_SECONDS = 60.0
@@ -293,8 +291,6 @@ class WorkflowTasks:
         if now_us:
             self._parts.clock.hear(now_us)
         match verdict:
-            case Busy():
-                self._submit(warm, checkpoint, taken)
             case Accepted():
                 self._accepted(warm, checkpoint, taken)
             case MoreMessages(messages=more):
