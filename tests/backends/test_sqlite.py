@@ -34,7 +34,7 @@ from durable.backends.sqlite import activity_claims, crews, opening, run_claims
 from durable.backends.sqlite.store import SqliteStore, open_store
 from durable.backends.sqlite.worker_calls import HISTORY
 from durable.errors import BackendError
-from durable.testing.conformance.specimens import claimant, done, message, new, step
+from durable.testing.conformance.specimens import claimant, done, ended, message, new, step
 
 LEASE_US = 10_000_000
 
@@ -655,6 +655,38 @@ async def test_a_run_past_its_deadline_is_handed_out_once(path: Path) -> None:
     for expected in (1, 0):
         items = (await store.claim_workflow_tasks(claimant("w1", LEASE_US), 10)).items
         assert [type(item) for item in items] == [Overdue] * expected
+    await store.close()
+
+
+async def test_a_parked_run_is_ended_at_its_deadline_all_the_same(path: Path) -> None:
+    now = 1_700_000_000_000_000
+    store = await opened(path, clock=lambda: now)
+    await store.create([new("a", timeout_us=5, messages=(message("a"),))])
+    with by_hand(path) as db:
+        db.execute(f"UPDATE inbox SET body = {BROKEN_TEXT}")
+    assert await claimed(store) == []
+    now += 5
+    (item,) = (await store.claim_workflow_tasks(claimant("w1", LEASE_US), 10)).items
+    assert isinstance(item, Overdue)
+    assert (await store.change([ended("a", item.run_id)])).items == [Accepted()]
+    await store.close()
+
+
+async def test_an_overdue_row_that_cannot_be_read_is_looked_at_now_and_then(path: Path) -> None:
+    now = 1_700_000_000_000_000
+    store = await opened(path, clock=lambda: now)
+    await store.create([new("a", timeout_us=5)])
+    with by_hand(path) as db:
+        db.execute(f"UPDATE instances SET tags = {BROKEN_TEXT}")
+    now += 5
+    for _ in range(2):
+        answer = await store.claim_workflow_tasks(claimant("w1", LEASE_US), 10)
+        assert answer.items == [] and answer.next_wake_us == now + LEASE_US
+    with by_hand(path) as db:
+        db.execute("UPDATE instances SET tags = '{}'")
+    now += LEASE_US
+    (item,) = (await store.claim_workflow_tasks(claimant("w1", LEASE_US), 10)).items
+    assert isinstance(item, Overdue)
     await store.close()
 
 

@@ -79,7 +79,7 @@ _GAP = f"runs LEFT JOIN {_HISTORY} USING (part, instance_id, run_id) WHERE " + (
 _TORN = "json_object('kind', 'unreadable', 'message', 'the history does not fit its head; see the audit of the store')"
 _PARK = (
     f"UPDATE instances SET state = 'stalled', problem = {_TORN}, problem_build = '', problem_stalls = 1, "
-    "lease_owner = NULL, lease_until_us = NULL, claim_token = NULL, claimable_at_us = NULL, overdue_at_us = NULL, "
+    "lease_owner = NULL, lease_until_us = NULL, claim_token = NULL, claimable_at_us = NULL, "
     f"retry_at_us = {_NEVER}, retryable_at_us = {_NEVER} "
     f"WHERE state = 'running' AND (instance_id, run_id) IN (SELECT instance_id, run_id FROM {_GAP})"
 )
@@ -157,7 +157,7 @@ _MISPLACED = (
 )
 _RETRY = "max(coalesce(retry_at_us, 0), CASE WHEN lease_owner IS NOT NULL THEN coalesce(lease_until_us, 0) ELSE 0 END)"
 _UNTRIED = "state = 'stalled' AND retryable_at_us IS NULL"
-_ENDED_LATE = "state IN ('running', 'paused') AND deadline_us IS NOT NULL AND overdue_at_us IS NULL"
+_ENDED_LATE = f"state IN {_OPEN} AND deadline_us IS NOT NULL AND overdue_at_us IS NULL"
 _ENDED_EARLY = f"state IN {_OPEN} AND overdue_at_us < coalesce(deadline_us, {_NEVER})"
 
 _READINESS = (

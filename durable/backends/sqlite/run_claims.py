@@ -74,9 +74,10 @@ NEXT_RETRYABLE = (
 )
 _PARK = (
     "UPDATE instances SET state = 'stalled', problem = ?, problem_build = '', problem_stalls = 1, "
-    "claimable_at_us = NULL, overdue_at_us = NULL, lease_owner = NULL, retry_at_us = ?, retryable_at_us = ? "
+    "claimable_at_us = NULL, lease_owner = NULL, retry_at_us = ?, retryable_at_us = ? "
     "WHERE part = ? AND instance_id = ?"
 )
+# Its deadline stands: the time-out of an instance is kept while it is parked, too.
 
 Task = WorkflowTask | Overdue | Closing
 Kind = tuple[str, str, str]
@@ -288,13 +289,16 @@ def _handed_again(tx: Transaction, claimant: Claimant, until_us: int, key: Hande
 def _take_overdue(tx: Transaction, claimant: Claimant, limit: int) -> list[tuple[HandedRun, Task]]:
     items: list[tuple[HandedRun, Task]] = []
     for (name,) in tx.db.execute(OVERDUE, (tx.now_us, limit)).fetchall():
+        row: RunRow | None
         try:
             row = RunRow(*tx.db.execute(CURRENT_RUN, (part(name), name)).fetchone())
         except UNREADABLE as error:
             park(tx, name, error)
-            continue
-        tx.db.execute(SET_OVERDUE, (tx.now_us + claimant.lease_us, row.part, name))
-        items.append((HandedRun("overdue", name, row.run_id), _overdue(row)))
+            row = None
+        # Also a row that cannot be read is looked at once in a lease only, not in every claim.
+        tx.db.execute(SET_OVERDUE, (tx.now_us + claimant.lease_us, part(name), name))
+        if row is not None:
+            items.append((HandedRun("overdue", name, row.run_id), _overdue(row)))
     return items
 
 
