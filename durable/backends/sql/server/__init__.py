@@ -1,0 +1,27 @@
+"""What every store on a database *server* does, written once. It speaks to a small seam and knows no driver.
+
+The seam, which a server's package (`postgres`, `mysql`) fulfils:
+
+    session.py       `Session` (one transaction on one connection), `Database` (where sessions come from), and the
+                     two errors by which a server's answer is told apart: `Again` and `Culprit`
+    tables.py        the tables: their columns, the kinds of the columns, their keys
+
+Above it:
+
+    loading.py       locks and reads the rows of a batch into a `Ledger`; what somebody else holds is busy
+    saving.py        writes the net changes of a `Ledger`: a fixed number of statements, whatever the size of the batch
+    judging.py       lock, judge, write: retries a whole transaction, halves a batch that the server refuses
+    gathering.py     the group commit: calls that arrive while one of their kind is in flight become one
+    waiting.py       the first look of a claim: one statement, and no transaction when nothing is due
+    run_claims.py activity_claims.py questions.py outbox.py deletion.py finding.py audit.py audit_rules.py
+    worker_calls.py client_calls.py admin_calls.py     the three parts of the contract
+    transaction_calls.py                               the optional part
+    store.py         all of it together
+
+Rules that keep it free of deadlocks and right under READ COMMITTED:
+
+- Instance rows come first, by `SKIP LOCKED`: nobody waits for an instance row. Whoever holds it may wait for rows that
+  belong to the instance (its activities). Claims and renewals of activities hold no instance row and wait for nobody.
+- A run that is to be made has no row to lock: `Session.reserve` stands for it.
+- What is read after the lock is read by a later statement, and so is the newest there is.
+"""
