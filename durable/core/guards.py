@@ -3,22 +3,25 @@
 While a step of a run is running in a thread, and in that thread only,
 
 - clocks, randomness and UUIDs are the run's own: ``time.time``, ``monotonic``, ``perf_counter`` and the like,
-  ``time.localtime()`` and ``gmtime()`` (both UTC), the functions of ``random``, ``random.Random()`` without a seed,
-  ``os.urandom``, ``secrets``, ``uuid.uuid1`` and ``uuid.uuid4``;
+  ``datetime.now``, ``utcnow``, ``today`` and ``date.today``, the functions of ``random``, ``random.Random()`` without a
+  seed, ``os.urandom``, ``secrets``, ``uuid.uuid1`` and ``uuid.uuid4``;
+- local time is UTC: ``time.localtime()``, naive datetimes, ``astimezone()``;
 - files, sockets, subprocesses, threads and ``input`` raise `ForbiddenInWorkflow` (an audit hook), and so does
   ``time.sleep``. Imports, reading source for a traceback, time zone data, and what ``logging`` does are let through.
 
-Everywhere else every function is the real one, at the price of one look at a dict (well under 100 ns).
+Everywhere else every function is the real one, at the price of one call and one look at a dict (20 to 100 ns). Names
+that were bound earlier (``from time import time``) are bound anew when the guards are installed, which the first worker
+does.
 
-This is no sandbox, and some things escape it. ``datetime.now``, ``utcnow``, ``today`` and ``date.today`` are methods
-of C types that cannot be assigned to, and replacing the classes would cost their identity. A name that was imported
-before this module was installed (``from time import time``) is the original; so is ``time.sleep`` imported so, until
-Python 3.13, whose own audit event is seen. C extensions that read a clock or open files themselves are not seen.
+This is no sandbox, and some things escape it: design note 001 (``docs/design/001-guards.md``) lists them. The
+environment variable ``DURABLE_GUARDS=off`` leaves everything as it is.
 """
 
 from __future__ import annotations
 
+import calendar
 import functools
+import logging
 import os
 import random
 import sys
@@ -27,10 +30,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from threading import get_ident
-from types import FrameType
+from types import BuiltinFunctionType, FrameType
 from typing import Any, NoReturn, Protocol
 
+from durable.core import guarded_datetime
+from durable.core.rebinding import rebind
 from durable.errors import ForbiddenInWorkflow
 
 
@@ -44,11 +50,13 @@ class RunValues(Protocol):
     def random(self) -> random.Random: ...
 
 
+_log = logging.getLogger("durable")
+
 running: dict[int, RunValues] = {}
 """By thread: the run whose step is running there. The loop keeps it; empty means that every guard stands aside."""
 
-enabled = True
-"""The switch: set to False, steps that begin afterwards are not guarded."""
+enabled = os.environ.get("DURABLE_GUARDS", "on").lower() not in ("off", "0", "false", "no")
+"""The switch: set to False, steps that begin afterwards are not guarded, and nothing is installed."""
 
 
 @contextmanager
@@ -133,6 +141,7 @@ _CALENDAR: dict[str, Callable[..., Any]] = {
     "localtime": _utc,
     "ctime": lambda run, seconds=None: _real_asctime(_utc(run, seconds)),
     "asctime": lambda run, t=None: _real_asctime(_utc(run) if t is None else t),
+    "mktime": lambda run, t: float(calendar.timegm(t)),
     "strftime": lambda run, form, t=None: _real_strftime(form, _utc(run) if t is None else t),
     "clock_gettime": lambda run, clock: _seconds(run) if clock == 0 else run.time(),
     "clock_gettime_ns": lambda run, clock: run.now_us * 1_000 if clock == 0 else _elapsed_ns(run),
@@ -287,34 +296,58 @@ def _start_thread(self: threading.Thread) -> None:
 # --- installing -----------------------------------------------------------------------------------------------------
 
 _installed = False
+_guards: dict[int, Any] = {}
+"""By the id of the original, which its guard keeps alive: the guard."""
 
 
 def install() -> None:
-    """Put the guards in place, once for the process. The loop does it when the first run is made."""
+    """Put the guards in place, once for the process. The first worker does it, or the first run."""
     global _installed  # noqa: PLW0603 - the patches are the process's, too
-    if _installed:
+    if _installed or not enabled:
         return
     _installed = True
     for name, clock in _CLOCKS.items():
         if hasattr(time, name):
-            setattr(time, name, _clock(getattr(time, name), clock))
+            _replace(time, name, _clock(getattr(time, name), clock))
     for name, own in _CALENDAR.items():
         if hasattr(time, name):
-            setattr(time, name, _function(getattr(time, name), own))
-    time.sleep = _function(time.sleep, _no_sleep)
+            _replace(time, name, _function(getattr(time, name), own))
+    _replace(time, "sleep", _function(time.sleep, _no_sleep))
     if sys.version_info < (3, 12):
         threading.Thread.start = _start_thread  # type: ignore[method-assign]
     _install_randomness()
+    if escaped := guarded_datetime.install(running, _run_of):
+        _log.warning("this Python lets workflow code see the real %s: use durable.now()", ", ".join(escaped))
+    rebind(_guard_of)
     sys.addaudithook(_audit)
+
+
+def _replace(module: Any, name: str, guard: Any) -> None:
+    _guards[id(getattr(module, name))] = guard
+    setattr(module, name, guard)
+
+
+def _guard_of(value: Any) -> Any:
+    guard = _guards.get(id(value))
+    if (
+        guard is None
+        and type(value) is BuiltinFunctionType
+        and value.__name__ in guarded_datetime.CLASS_METHODS
+    ):
+        # `now = datetime.now` makes an object of its own each time.
+        owner = value.__self__
+        if isinstance(owner, type) and issubclass(owner, date):
+            return getattr(owner, value.__name__)
+    return guard
 
 
 def _install_randomness() -> None:
     for name in _RANDOM_NAMES.split():
         if hasattr(random, name):
-            setattr(random, name, _function(getattr(random, name), _own_random(name)))
-    random.seed = _function(random.seed, _own_seed)
+            _replace(random, name, _function(getattr(random, name), _own_random(name)))
+    _replace(random, "seed", _function(random.seed, _own_seed))
     random.Random.seed = _reseed  # type: ignore[method-assign]
-    os.urandom = _function(os.urandom, _own_random("randbytes"))
+    _replace(os, "urandom", _function(os.urandom, _own_random("randbytes")))
     # `SystemRandom`, and `secrets` with it, knows the function by this name; `uuid4` looks it up in `os`.
     random._urandom = os.urandom  # type: ignore[attr-defined]
-    uuid.uuid1 = _function(uuid.uuid1, _own_uuid1)
+    _replace(uuid, "uuid1", _function(uuid.uuid1, _own_uuid1))
