@@ -367,7 +367,22 @@ def _site_of(frame: FrameType | None) -> Site | None:
         module = frame.f_globals.get("__name__", "")
         if module == "durable.core.loop":
             return None  # further out is who drives the run, not the workflow
-        if not (module.startswith((_PACKAGE, "asyncio.", "anyio.", "contextlib")) or module == "asyncio"):
+        if _is_theirs(module):
             return Site(frame.f_code.co_filename, frame.f_lineno, name)
         frame = frame.f_back
     return None
+
+
+def site_of_error(error: BaseException) -> Site | None:
+    """Where the user's code was when ``error`` was raised: the innermost frame that is neither ours nor asyncio's."""
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        if _is_theirs(trace.tb_frame.f_globals.get("__name__", "")):
+            found = Site(trace.tb_frame.f_code.co_filename, trace.tb_lineno, "?")
+        trace = trace.tb_next
+    return found
+
+
+def _is_theirs(module: str) -> bool:
+    return not (module.startswith((_PACKAGE, "asyncio.", "anyio.", "contextlib")) or module == "asyncio")

@@ -27,6 +27,8 @@ class WarmRun:
     task: WorkflowTask
     run: Run
     head: Head
+    history_bytes: int
+    """As stored, up to ``head``."""
     seen: int
     busy: bool = False
     local: set[int] = field(default_factory=set)

@@ -37,7 +37,7 @@ from durable.backends.records import (
     WorkflowTask,
 )
 from durable.core import commands
-from durable.core.context import RunIdentity
+from durable.core.context import RunIdentity, site_of_error
 from durable.core.events import CancelRequested, Input, NewerFormat, SignalReceived, UpdateRequested
 from durable.core.history import decode_history
 from durable.core.messages import CANCEL, SIGNAL, UPDATE, input_of
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 MAX_HISTORY_EVENTS = 51_200
+MAX_HISTORY_BYTES = 50 * 2**20
 INPUT_BYTES = 2 * 2**20
 """How much of what has arrived one checkpoint takes in; it may hold 8 MiB, what the code then asks for included."""
 STALL_FIRST_SECONDS = 60.0
@@ -59,7 +60,6 @@ STALL_MOST_SECONDS = 3600.0
 
 _FROM_PEOPLE = (SIGNAL, UPDATE, CANCEL)
 _SENT = (SignalReceived, UpdateRequested, CancelRequested)
-_PROCESS_IN_TROUBLE = (MemoryError, RecursionError)
 _log = logging.getLogger("durable")
 
 
@@ -158,7 +158,7 @@ class WorkflowTasks:
             history = decode_history(stored[: task.head.number])
             run = self._parts.load(task.workflow, task.version, _identity(task), task.head, history)
         except Exception as error:
-            if isinstance(error, _PROCESS_IN_TROUBLE):
+            if isinstance(error, MemoryError):
                 self._fell(task, error)
             else:
                 self._cannot_go_on(task, task.head, error)
@@ -166,7 +166,10 @@ class WorkflowTasks:
         except BaseException as error:
             self._fell(task, error)
             return None
-        warm = WarmRun(task=task, run=run, head=task.head, seen=task.seen - len(task.messages))
+        size = sum(map(len, stored[: task.head.number]))
+        warm = WarmRun(
+            task=task, run=run, head=task.head, history_bytes=size, seen=task.seen - len(task.messages)
+        )
         self.cache.put(warm)
         return warm
 
@@ -202,7 +205,7 @@ class WorkflowTasks:
         except Exception as error:
             self._give_back(taken.results)
             self._free(warm, evict=True)
-            if isinstance(error, _PROCESS_IN_TROUBLE):
+            if isinstance(error, MemoryError):
                 self._fell(warm.task, error)
             else:
                 self._cannot_go_on(warm.task, warm.head, error)
@@ -230,11 +233,7 @@ class WorkflowTasks:
         self, warm: WarmRun, outcome: Outcome, taken: Taken, seen: int, consumed: tuple[int, ...]
     ) -> None:
         if warm.run.number > MAX_HISTORY_EVENTS:
-            self._give_back(taken.results)
-            self._free(warm, evict=True)
-            self._stall(
-                warm.task, warm.head, f"its history would pass {MAX_HISTORY_EVENTS} events: continue as new"
-            )
+            self._too_long(warm, taken, f"{MAX_HISTORY_EVENTS} events")
             return
         here = self._runs_here(outcome)
         lease = self._parts.held_lease() if here else None
@@ -250,7 +249,16 @@ class WorkflowTasks:
             activity_lease=lease,
             lease=self._parts.held_lease() if still_local else None,
         )
+        if warm.history_bytes + sum(map(len, checkpoint.events)) > MAX_HISTORY_BYTES:
+            self._unreserve(checkpoint)
+            self._too_long(warm, taken, f"{MAX_HISTORY_BYTES} bytes")
+            return
         self._submit(warm, checkpoint, taken)
+
+    def _too_long(self, warm: WarmRun, taken: Taken, limit: str) -> None:
+        self._give_back(taken.results)
+        self._free(warm, evict=True)
+        self._stall(warm.task, warm.head, f"its history would pass {limit}: continue as new")
 
     def _runs_here(self, outcome: Outcome) -> frozenset[int]:
         """Which new activities this worker starts itself as soon as they are written, instead of claiming them."""
@@ -318,6 +326,7 @@ class WorkflowTasks:
 
     def _accepted(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
         warm.head = checkpoint.new_head
+        warm.history_bytes += sum(map(len, checkpoint.events))
         warm.seen = checkpoint.seen
         self._stalls.pop(warm.run_id, None)
         for result in taken.results:
@@ -455,8 +464,19 @@ class WorkflowTasks:
             self._stall(task, head, str(error), {name: getattr(error, name) for name in names})
         elif isinstance(error, NewerFormat):
             self._stall(task, head, f"{error}. A worker of a newer release is needed")
+        elif isinstance(error, RecursionError):
+            self._too_deep(task, head, error)
         else:
             self._stall(task, head, f"{type(error).__name__}: {error}")
+
+    def _too_deep(self, task: WorkflowTask, head: Head, error: RecursionError) -> None:
+        """How deep is too deep differs from host to host, so it is no outcome of the run; but people should see it."""
+        site = site_of_error(error)
+        place, details = "", {}
+        if site is not None:
+            place, details = f" at {site.file}:{site.line}", {"file": site.file, "line": site.line}
+        text = f"RecursionError: {error}{place}. Its code calls itself too deeply: correct it, or resume the instance"
+        self._stall(task, head, text, details)
 
     def _stall(
         self, task: WorkflowTask, head: Head, message: str, details: Mapping[str, object] | None = None

@@ -11,6 +11,7 @@ import pytest
 import durable
 from durable.backends.records import Answer, Busy, InstanceRef, Lost, NewMessage, Pause
 from durable.client.client import Client
+from durable.client.instance import Description
 from durable.errors import BackendError
 from durable.worker.workflow_tasks import WorkflowTasks
 from tests.worker.stores import Store, connected, until
@@ -367,10 +368,7 @@ async def test_a_message_that_cannot_be_read_parks_its_instance(
         assert await good.result(timeout=5) == 1
 
 
-@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError("full")])
-async def test_a_process_in_trouble_drops_the_run_and_writes_nothing(
-    ends: tuple[Client, Store], error: BaseException
-) -> None:
+async def test_a_process_in_trouble_drops_the_run_and_writes_nothing(ends: tuple[Client, Store]) -> None:
     client, store = ends
     troubles: list[int] = []
 
@@ -378,7 +376,7 @@ async def test_a_process_in_trouble_drops_the_run_and_writes_nothing(
     async def troubled() -> str:
         if len(troubles) < 2:
             troubles.append(1)
-            raise error
+            raise MemoryError
         return "in the end"
 
     async with durable.Worker(client, [troubled]):
@@ -390,6 +388,65 @@ async def test_a_process_in_trouble_drops_the_run_and_writes_nothing(
         await until(lambda: store.skip(20) or len(troubles) == 2)
         await until(lambda: store.skip(20) or _ended(instance))
         assert await instance.result(timeout=5) == "in the end"
+
+
+async def test_a_run_that_calls_itself_too_deeply_is_parked_at_once_and_tells_where(
+    ends: tuple[Client, Store],
+) -> None:
+    client, _ = ends
+    deep = [True]
+
+    def descends(depth: int) -> int:
+        return descends(depth + 1) if deep else depth
+
+    @durable.workflow
+    async def digs() -> int:
+        return descends(0)
+
+    async with durable.Worker(client, [digs]):
+        instance = await client.create_instance(digs)
+        described = await _stalled(instance)
+        assert described.problem is not None and described.history_length == 1
+        assert "RecursionError" in str(described.problem)
+        line = descends.__code__.co_firstlineno + 1
+        assert (described.problem.file, described.problem.line) == (__file__, line)
+        deep.clear()
+        await instance.resume()
+        assert await instance.result(timeout=5) == 0
+
+
+@pytest.mark.parametrize("limit", ["EVENTS", "BYTES"])
+@pytest.mark.parametrize("room", [-1, 0, 1])
+@pytest.mark.parametrize("cache_size", [0, 10])
+async def test_a_history_has_limits(
+    ends: tuple[Client, Store], monkeypatch: pytest.MonkeyPatch, limit: str, room: int, cache_size: int
+) -> None:
+    client, store = ends
+
+    @durable.workflow
+    async def doubles() -> int:
+        return sum([await double(number) for number in range(3)])
+
+    async with durable.Worker(client, [doubles, double], cache_size=cache_size):
+        first = await client.create_instance(doubles, id="first")
+        assert await first.result(timeout=5) == 6
+        (view,) = (await store.get([InstanceRef(instance_id="first")])).items
+        size = view.head.number if limit == "EVENTS" else view.history_bytes
+        monkeypatch.setattr(f"durable.worker.workflow_tasks.MAX_HISTORY_{limit}", size + room)
+        second = await client.create_instance(doubles, id="other")
+        if room < 0:
+            assert f"would pass {size + room} {limit.lower()}" in str((await _stalled(second)).problem)
+        else:
+            assert await second.result(timeout=5) == 6
+
+
+async def _stalled(instance: durable.Instance[Any]) -> Description:
+    await until(lambda: _is(instance, "stalled"))
+    return await instance.describe()
+
+
+async def _is(instance: durable.Instance[Any], state: str) -> bool:
+    return (await instance.describe()).state == state
 
 
 async def _ended(instance: durable.Instance[Any]) -> bool:
