@@ -12,4 +12,7 @@ the items *judged* one after the other, and it *writes* the net change of each r
     checkpoints.py   judges `commit`
     changes.py       judges `change`, `release`, `extend` and claims of runs
     attempts.py      judges what concerns activities
+    history.py       how events are kept in a row
+    handed.py        what a claim was handed, for when it is repeated
+    server/          what stores on a database server share beyond that; with I/O, through a seam
 """

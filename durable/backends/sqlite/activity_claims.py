@@ -7,9 +7,9 @@ import sqlite3
 
 from durable.backends.records import ActivityTask, Claimant
 from durable.backends.sql.attempts import take_activity
+from durable.backends.sql.handed import LastClaims
 from durable.backends.sql.ledger import ActivityKey, Ledger
 from durable.backends.sqlite.crews import Transaction
-from durable.backends.sqlite.handed import LastClaims
 from durable.backends.sqlite.rows_io import load_activity, part, save
 from durable.backends.sqlite.run_claims import UNREADABLE, park
 

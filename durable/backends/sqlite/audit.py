@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Iterator
 
 from durable.backends.records import Finding
+from durable.backends.sql.history import split_events
 from durable.backends.sqlite.audit_rules import RULES, Rule
-from durable.backends.sqlite.rows_io import split_events
 
 
 def audit(db: sqlite3.Connection, now_us: int, *, repair: bool) -> Iterator[Finding]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from durable.backends.records import Claimant, OutboxEvent
+from durable.backends.sql.handed import LastClaims
 from durable.backends.sql.rows import load_mapping
 from durable.backends.sqlite.crews import Transaction
-from durable.backends.sqlite.handed import LastClaims
 
 Position = tuple[int, str, str, int]
 """The primary key: part, instance id, run id, sequence."""

@@ -12,10 +12,10 @@ from durable.backends.records import (
     Reply,
     Ticket,
 )
+from durable.backends.sql.handed import LastClaims
 from durable.backends.sql.ledger import Ledger, RunKey
 from durable.backends.sql.rows import RunRow
 from durable.backends.sqlite.crews import Transaction
-from durable.backends.sqlite.handed import LastClaims
 from durable.backends.sqlite.rows_io import insert, load_past_run, load_runs, part
 
 KEPT_US = 10 * 60 * 1_000_000

@@ -5,7 +5,6 @@ SQLite is in this process, so that a point look-up costs two microseconds: rows 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -13,7 +12,8 @@ from typing import Any
 
 from durable.backends.records import part_of
 from durable.backends.sql import needs as needs_of
-from durable.backends.sql.ledger import ActivityKey, Events, Ledger, RunKey
+from durable.backends.sql.history import history_row
+from durable.backends.sql.ledger import ActivityKey, Ledger, RunKey
 from durable.backends.sql.needs import Needs
 from durable.backends.sql.rows import (
     ACTIVITY_COLUMNS,
@@ -144,7 +144,7 @@ def save(db: sqlite3.Connection, ledger: Ledger) -> None:
         db.executemany(_INSERT_PAST_RUN, [run_values(row) for row in ledger.archived.values()])
     _save_runs(db, ledger)
     if ledger.history:
-        db.executemany(_INSERT_HISTORY, map(_history_row, ledger.history))
+        db.executemany(_INSERT_HISTORY, map(history_row, ledger.history))
     if ledger.inbox:
         messages = (message for inbox in ledger.inbox.values() for message in inbox.values())
         db.executemany(_INSERT_INBOX, map(inbox_values, messages))
@@ -251,22 +251,3 @@ def _save_the_rest(db: sqlite3.Connection, ledger: Ledger) -> None:
     if ledger.closings:
         closings = [(part(key.instance_id), *key, ledger.now_us) for key in ledger.closings]
         db.executemany(_INSERT_CLOSING, closings)
-
-
-def _history_row(one: Events) -> tuple[Any, ...]:
-    events = one.events
-    blob = b"\n".join(events)
-    plain = blob.count(b"\n") == len(events) - 1
-    lengths = None if plain else json.dumps([len(event) for event in events])
-    return (one.part, one.instance_id, one.run_id, one.first, one.first + len(events) - 1, blob, lengths)
-
-
-def split_events(blob: bytes, lengths: str | None) -> list[bytes]:
-    """The events of one row of the history."""
-    if lengths is None:
-        return blob.split(b"\n")
-    events, at = [], 0
-    for length in json.loads(lengths):
-        events.append(blob[at : at + length])
-        at += length + 1
-    return events

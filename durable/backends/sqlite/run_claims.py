@@ -23,10 +23,10 @@ from durable.backends.records import (
     WorkflowTask,
 )
 from durable.backends.sql.changes import NEVER_US, lease_run, take_run, workflow_task
+from durable.backends.sql.handed import LastClaims
 from durable.backends.sql.ledger import Ledger, RunKey
 from durable.backends.sql.rows import InboxRow, RunRow
 from durable.backends.sqlite.crews import Transaction
-from durable.backends.sqlite.handed import LastClaims
 from durable.backends.sqlite.rows_io import CURRENT_RUN, INBOX_HEAD, KEY, load_runs, part, save
 
 CHILDREN_AT_ONCE = 100

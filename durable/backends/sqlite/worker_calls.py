@@ -34,13 +34,14 @@ from durable.backends.sql.attempts import (
 )
 from durable.backends.sql.changes import judge_extension, judge_release
 from durable.backends.sql.checkpoints import judge_checkpoint
+from durable.backends.sql.history import split_events
 from durable.backends.sql.ledger import Ledger, RunKey
 from durable.backends.sqlite import questions
 from durable.backends.sqlite.activity_claims import ActivityClaims
 from durable.backends.sqlite.calls import Calls
 from durable.backends.sqlite.crews import Transaction
 from durable.backends.sqlite.lane import Lane
-from durable.backends.sqlite.rows_io import part, split_events
+from durable.backends.sqlite.rows_io import part
 from durable.backends.sqlite.run_claims import RunClaims, close_done
 
 # A range of the primary key that begins with the row in which the first wanted event is, however long the history.
