@@ -6,7 +6,7 @@ Statements are texts of plain SQL in which these marks stand for what differs be
     @instances   a table (any of `tables`), qualified by schema or prefix as the server wants it
     @wanted      the relation of the `Wanted` rows; its columns are called ``wanted.<column>``
     @now         the store's time in microseconds since the epoch: the same everywhere in one statement, and usable as
-                 the bound of an index range
+                 the bound of an index range. (A store opened with ``clock=``, for tests, asks that instead.)
 
 Neither ``?`` nor ``@`` nor ``%`` occurs in the texts otherwise. Columns of tables are always written with an alias, and
 it is ``FROM @instances AS i``, never the table's own name. The texts are few and constant, so that a driver may keep
@@ -52,6 +52,15 @@ class Wanted:
     rows: Sequence[Sequence[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A ``SELECT`` among several. ``each``: it is made for each of these rows (none: it gives nothing)."""
+
+    sql: str
+    values: Sequence[Any] = ()
+    each: Wanted | None = None
+
+
 class Session(Protocol):
     """One transaction on one connection (or, from `Database.read`, statements that each stand alone).
 
@@ -74,6 +83,13 @@ class Session(Protocol):
         wanted row keep their order; that of the wanted rows is not promised.
 
         (``LATERAL``, or copies of the text joined by ``UNION ALL``.)
+        """
+        ...
+
+    async def fetch_union(self, queries: Sequence[Query]) -> list[Row]:
+        """The rows of all queries, in one statement (``UNION ALL``) and in no promised order.
+
+        They have the same number of columns of the same types; one with ``each`` is like `fetch_each`.
         """
         ...
 
@@ -121,6 +137,8 @@ class Database(Protocol):
 
     url: str
     """Without password, for messages."""
+    tag_test: str
+    """A condition with two ``?``: the JSON text ``i.tags`` has this name with this text as its value."""
 
     async def transact(self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False) -> R:
         """Do the work in one transaction (READ COMMITTED) and commit it.
@@ -151,7 +169,7 @@ class Database(Protocol):
         """Make or bring up to date the schema; nothing if it is. Safe when two start together."""
         ...
 
-    async def announce(self, topics: Topics) -> None:
+    def announce(self, topics: Topics) -> None:
         """Tell other processes of what was committed, soon and many at a time; returns at once, and never raises."""
         ...
 
