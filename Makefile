@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 JOBS ?= 4
 ARGS ?=
+STORE ?= sqlite
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -14,18 +15,32 @@ help: ## Print this list
 	@echo
 	@echo "  ARGS='...' is handed on to the program or to pytest; JOBS=n is the number of test processes (4)."
 
-run: ## The main job: an order workflow on a SQLite file, which survives kill -9 (samples/orders)
+run: ## The main job: orders that survive kill -9 (samples/orders); STORE=mariadb and STORE=postgres start a server
 	@.ci/environment base run >/dev/null
-	$(BIN)/python -m samples.orders $(ARGS)
+	@case $(STORE) in \
+	    sqlite) set -x; exec $(BIN)/python -m samples.orders $(ARGS) ;; \
+	    mariadb | mysql) .ci/servers; set -x; exec $(BIN)/python -m samples.orders.on_server mysql $(ARGS) ;; \
+	    postgres) .ci/servers; set -x; exec $(BIN)/python -m samples.orders.on_server postgres $(ARGS) ;; \
+	    *) echo "STORE is sqlite, mariadb or postgres, and not $(STORE)." >&2; exit 2 ;; \
+	esac
 
+# The second Python runs on the PostgreSQL of the wheel, so that two versions are tested in one go. Where one Python
+# stands for both, the tests of that store run once more.
+NEWEST_POSTGRES := wheel,url,installed,docker
 test: ## The tests, on Python 3.11 and on the newest Python that the machine has
 	@set -eu; \
+	.ci/servers; \
 	base=$$(.ci/environment base test); \
 	newest=$$(.ci/environment newest test); \
-	for environment in $$(printf '%s\n' "$$base" "$$newest" | uniq); do \
-	    echo "== $$($$environment/bin/python --version), $$environment"; \
-	    $$environment/bin/python -m pytest -n $(JOBS) $(ARGS); \
-	done
+	echo "== $$($$base/bin/python --version), $$base"; \
+	$$base/bin/python -m pytest -n $(JOBS) $(ARGS); \
+	export DURABLE_TEST_POSTGRES_FROM=$${DURABLE_TEST_POSTGRES_FROM-$(NEWEST_POSTGRES)}; \
+	echo "== $$($$newest/bin/python --version), $$newest, PostgreSQL from $$DURABLE_TEST_POSTGRES_FROM"; \
+	if [ "$$newest" != "$$base" ]; then \
+	    $$newest/bin/python -m pytest -n $(JOBS) $(ARGS); \
+	else \
+	    $$base/bin/python -m pytest -n $(JOBS) $$(find tests -name 'test_*postgres*.py') $(ARGS); \
+	fi
 
 check: ## Style and types: ruff, mypy --strict, pyright on the public names, import-linter
 	@.ci/environment base dev >/dev/null

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +22,26 @@ from samples.orders.workflow import APPROVAL_FROM_CENTS, approval, definitions, 
 T = TypeVar("T")
 
 
-def _url(db: Path) -> str:
-    return f"sqlite:///{db}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the orders are kept: ``name`` is for people, ``words`` lead other commands to the same place."""
+
+    url: str
+    name: str
+    words: str
+    outside: Path
+
+    def world(self, pace_seconds: float) -> Outside:
+        """The world outside. It has a file of its own, because it is not the engine's, whatever the store."""
+        return Outside(self.outside, pace_seconds)
 
 
-def _outside(db: Path, pace_seconds: float) -> Outside:
-    return Outside(db.with_name(f"{db.stem}-outside.db"), pace_seconds)
+def _place(db: Path, url: str | None) -> Place:
+    outside = db.with_name(f"{db.stem}-outside.db")
+    if url is None:
+        return Place(url=f"sqlite:///{db}", name=str(db), words=f"--db {db}", outside=outside)
+    scheme, _, rest = url.partition("://")
+    return Place(url=url, name=f"{scheme}://{rest.rpartition('@')[2]}", words="--url ...", outside=outside)
 
 
 def _finish(work: Coroutine[Any, Any, T]) -> T:
@@ -45,8 +60,9 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
     show_default=True,
     help="The engine's file.",
 )
+@click.option("--url", help="Another store than that file: mysql://..., postgresql://...")
 @click.pass_context
-def main(context: click.Context, db: Path) -> None:
+def main(context: click.Context, db: Path, url: str | None) -> None:
     """Orders that survive a crash. Without a command: the demo, `run`."""
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
@@ -55,7 +71,7 @@ def main(context: click.Context, db: Path) -> None:
         logging.getLogger("durable").setLevel(logging.ERROR)  # advice about the SQLite version is for workers
     for name in ("orders", "durable.workflow"):
         logging.getLogger(name).setLevel(logging.INFO)
-    context.obj = db
+    context.obj = _place(db, url)
     if context.invoked_subcommand is None:
         context.invoke(run)
 
@@ -63,12 +79,14 @@ def main(context: click.Context, db: Path) -> None:
 @main.command()
 @click.option("--pace", default=0.2, show_default=True, help="Seconds that each call to the outside takes.")
 @click.pass_obj
-def run(db: Path, pace: float) -> None:
+def run(place: Place, pace: float) -> None:
     """Run six orders, one for each way through the workflow, and end."""
-    outside = _outside(db, pace)
+    outside = place.world(pace)
     before = len(outside.ledger())
-    click.echo(f"Six orders, kept in {db}. Kill me (pid {os.getpid()}) and start me again: I go on.\n")
-    outcomes = _finish(demo.run(_url(db), outside))
+    click.echo(
+        f"Six orders, kept in {place.name}. Kill me (pid {os.getpid()}) and start me again: I go on.\n"
+    )
+    outcomes = _finish(demo.run(place.url, outside))
     click.echo("\nWhat became of them:")
     for id, outcome in outcomes.items():
         click.echo(f"  {id:<9} {outcome.step.value:<10} {outcome.message}")
@@ -83,14 +101,14 @@ def run(db: Path, pace: float) -> None:
     "--lease", default=5.0, show_default=True, help="Seconds until others take over a dead worker's work."
 )
 @click.pass_obj
-def serve(db: Path, pace: float, lease: float) -> None:
+def serve(place: Place, pace: float, lease: float) -> None:
     """Work on orders until SIGINT or SIGTERM."""
-    _finish(_serve(db, _outside(db, pace), lease))
+    _finish(_serve(place, place.world(pace), lease))
 
 
-async def _serve(db: Path, outside: Outside, lease: float) -> None:
-    async with durable.connect(_url(db)) as client:
-        click.echo(f"Worker on {db}. End me with Ctrl-C, or murder me: kill -9 {os.getpid()}")
+async def _serve(place: Place, outside: Outside, lease: float) -> None:
+    async with durable.connect(place.url) as client:
+        click.echo(f"Worker on {place.name}. End me with Ctrl-C, or murder me: kill -9 {os.getpid()}")
         await durable.Worker(client, definitions(outside), lease=lease).run()
     click.echo("Drained and gone.")
 
@@ -104,16 +122,16 @@ async def _serve(db: Path, outside: Outside, lease: float) -> None:
 @click.option("--card", type=click.Choice(["good", "flaky", "empty"]), default="good", show_default=True)
 @click.option("--approve-within", default=3600.0, show_default=True, help="Seconds.")
 @click.pass_obj
-def order(db: Path, id: str, item: str, cents: int, card: str, approve_within: float) -> None:
+def order(place: Place, id: str, item: str, cents: int, card: str, approve_within: float) -> None:
     """Order something. It waits in the file until a worker comes."""
     new = Order(id=id, item=item, cents=cents, card=card, approve_within_seconds=approve_within)
-    _finish(_order(db, new))
+    _finish(_order(place, new))
 
 
-async def _order(db: Path, new: Order) -> None:
-    async with durable.connect(_url(db)) as client:
+async def _order(place: Place, new: Order) -> None:
+    async with durable.connect(place.url) as client:
         await client.create_instance(process_order, new, id=new.id, tags={"item": new.item})
-    click.echo(f"Ordered. See: python -m samples.orders --db {db} show {new.id}")
+    click.echo(f"Ordered. See: python -m samples.orders {place.words} show {new.id}")
 
 
 @main.command()
@@ -121,13 +139,13 @@ async def _order(db: Path, new: Order) -> None:
 @click.option("--by", default="the boss", show_default=True, help="Who says so.")
 @click.option("--refuse", is_flag=True, help="Say no.")
 @click.pass_obj
-def approve(db: Path, id: str, by: str, refuse: bool) -> None:
+def approve(place: Place, id: str, by: str, refuse: bool) -> None:
     """Approve an order (or refuse it)."""
-    _finish(_approve(db, id, Approval(by=by, approved=not refuse)))
+    _finish(_approve(place, id, Approval(by=by, approved=not refuse)))
 
 
-async def _approve(db: Path, id: str, answer: Approval) -> None:
-    async with durable.connect(_url(db)) as client:
+async def _approve(place: Place, id: str, answer: Approval) -> None:
+    async with durable.connect(place.url) as client:
         await client.get_instance(id).signal(approval, answer)
     click.echo(f"{'Approved' if answer.approved else 'Refused'} by {answer.by}.")
 
@@ -135,13 +153,13 @@ async def _approve(db: Path, id: str, answer: Approval) -> None:
 @main.command()
 @click.argument("id")
 @click.pass_obj
-def show(db: Path, id: str) -> None:
+def show(place: Place, id: str) -> None:
     """Show an order: where it is, and its history."""
-    _finish(_show(db, id))
+    _finish(_show(place, id))
 
 
-async def _show(db: Path, id: str) -> None:
-    async with durable.connect(_url(db)) as client:
+async def _show(place: Place, id: str) -> None:
+    async with durable.connect(place.url) as client:
         instance = client.get_instance(id, workflow=process_order)
         found = await instance.describe()
         click.echo(f"{found.id}: {found.state}, {found.status or 'waits for its first worker'}")
