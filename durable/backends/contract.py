@@ -54,6 +54,7 @@ from durable.backends.records import (
     Finding,
     HistoryRange,
     HistorySlice,
+    Holdings,
     InstanceRef,
     InstanceView,
     Lease,
@@ -243,6 +244,14 @@ class AdminStore(Protocol):
         """Look for broken invariants over the whole store; with ``repair`` mend what can be mended.
 
         A healthy store has none: a run that waits for nothing that can be seen may wait for a signal.
+        """
+        ...
+
+    async def holdings(self, refs: Sequence[InstanceRef]) -> Answer[Holdings | None]:
+        """What the store holds of runs beside their histories; ``None`` for one that is not there or has ended.
+
+        Without ``run_id``: of the current run. Each is as of one moment. It only reads, and is asked for a hundred
+        at a time, beside live work: the engine compares it with what their histories say that they wait for.
         """
         ...
 

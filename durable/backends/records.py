@@ -279,6 +279,8 @@ OUTCOME = "outcome"
 
 ACTIVITY_RESULT_KINDS = ("activity_completed", "activity_failed")
 CHILD_CLOSED = "child_closed"
+ANSWER_KINDS = (*ACTIVITY_RESULT_KINDS, CHILD_CLOSED, OUTCOME)
+"""The kinds of messages that answer what a run asked for. Nobody but the engine and the store sends them."""
 
 OutcomeWord = Literal["delivered", "not_found", "finished", "full", "started", "taken"]
 
@@ -757,6 +759,29 @@ class Stats:
     activity_tasks: Mapping[str, int]
     workflow_tasks: Mapping[str, int]
     outbox: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What a store holds of an unfinished run beside its history: all that can make it go on without people.
+
+    ``seen`` is the number of the last message that a checkpoint looked at, ``wake_at_us`` what the last checkpoint set.
+    ``ready_at_us`` is since or from when there is something to do (``None``: nobody knows of anything),
+    ``lease_until_us`` the end of the lease of whoever has it, run out or not (``None``: nobody has it).
+    ``activities`` are the numbers of its activity rows, rising; ``answers`` the keys of its unread messages of the
+    `ANSWER_KINDS`, oldest first.
+    """
+
+    instance_id: str
+    run_id: str
+    state: State
+    head: Head
+    seen: int
+    wake_at_us: int | None
+    ready_at_us: int | None
+    lease_until_us: int | None
+    activities: tuple[int, ...]
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

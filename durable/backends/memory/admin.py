@@ -1,4 +1,4 @@
-"""The memory store's `AdminStore`: lists, deletion, counts, roles, the outbox."""
+"""The memory store's `AdminStore`: lists, deletion, counts, what runs hold, roles, the outbox."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from durable.backends.memory.claims import Claims, Handed
 from durable.backends.memory.rows import BacklogRow, HeldBy, RunRow
 from durable.backends.memory.tables import Tables, held_by
 from durable.backends.records import (
+    ANSWER_KINDS,
     Accepted,
     Answer,
     Claimant,
     Filter,
     Finding,
+    Holdings,
     InstanceRef,
     InstanceView,
     NotFound,
@@ -67,6 +69,27 @@ class MemoryAdminStore:
     async def audit(self, *, repair: bool = False) -> Answer[Finding]:
         now_us = self._tables.now()
         return Answer(now_us=now_us, items=list(audit(self._tables, now_us, repair=repair)))
+
+    async def holdings(self, refs: Sequence[InstanceRef]) -> Answer[Holdings | None]:
+        now_us = self._tables.now()
+        return Answer(now_us=now_us, items=[self._holdings_of(self._tables.at(ref)) for ref in refs])
+
+    def _holdings_of(self, run: RunRow | None) -> Holdings | None:
+        if run is None or not run.is_open:
+            return None
+        unread = self._tables.instances[run.instance_id].inbox.values()
+        return Holdings(
+            instance_id=run.instance_id,
+            run_id=run.run_id,
+            state=run.state,
+            head=run.head,
+            seen=run.seen,
+            wake_at_us=run.wake_at_us,
+            ready_at_us=run.ready_at_us,
+            lease_until_us=None if run.lease is None else run.lease.until_us,
+            activities=tuple(sorted(run.activities)),
+            answers=tuple(row.message.key for row in unread if row.message.kind in ANSWER_KINDS),
+        )
 
     # --- deletion -------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from durable.backends.memory.rows import InstanceRow, RunRow
 from durable.backends.memory.tables import Tables
-from durable.backends.records import Finding, Problem
+from durable.backends.records import ANSWER_KINDS, Finding, Problem
 
 _I7 = "I7 nothing waits on nothing"
 _I8 = "I8 nothing outlives its cause"
@@ -160,7 +160,7 @@ def _unread_is_for_somebody(instance: InstanceRow, repair: bool) -> Iterator[Fin
                 del instance.inbox[number]
             detail = f"message {number} is for a run that is over, or for nobody"
             yield _finding(_I8, run, detail, repaired=repair)
-        elif unread.message.key not in instance.keys:
+        elif unread.message.kind not in ANSWER_KINDS and unread.message.key not in instance.keys:
             if repair:
                 instance.keys.add(unread.message.key)
             detail = f"the key of message {number} is not remembered"

@@ -174,12 +174,13 @@ class Tables:
     ) -> Accepted | NotFound | Finished | Full:
         """Put a message into an inbox, once for each key, and make the run ready.
 
-        ``limited=False``: of the store's own, on which somebody waits; those are never too many.
+        ``limited=False``: of the store's own, on which somebody waits. Those are never too many, and their keys are not
+        remembered: what they answer can be answered once, unless the engine asks for it again.
         """
         instance = self.instances.get(new.instance_id)
         if instance is None:
             return NotFound()
-        if new.key in instance.keys:
+        if limited and new.key in instance.keys:
             return Accepted()
         run = self.run(new.instance_id, new.run_id)
         if run is None:
@@ -188,6 +189,8 @@ class Tables:
             return Finished(state=run.state)
         if limited and len(instance.inbox) >= MAX_UNREAD_MESSAGES:
             return Full()
+        if limited:
+            instance.keys.add(new.key)
         self._put(instance, new, now_us)
         self.make_ready(run, now_us)
         return Accepted()
@@ -195,7 +198,6 @@ class Tables:
     @staticmethod
     def _put(instance: InstanceRow, new: NewMessage, now_us: int) -> None:
         instance.sent += 1
-        instance.keys.add(new.key)
         message = Message(number=instance.sent, key=new.key, kind=new.kind, body=new.body, sent_at_us=now_us)
         instance.inbox[instance.sent] = Unread(message=message, run_id=new.run_id)
 
@@ -211,6 +213,7 @@ class Tables:
         run = _new_run(new, now_us)
         if before is not None:
             _inherit(run, before)
+        run.seen = next(iter(instance.inbox), instance.sent + 1) - 1  # what is left is new to it
         instance.runs[run.run_id] = run
         if new.lease is not None:
             run.claims = 1

@@ -6,7 +6,8 @@ crews.py            the writer's and the reader's connection; transactions; chec
 calls.py            a batch: read the rows, have them judged (`durable.backends.sql`), write
 rows_io.py          reading and writing rows
 worker_calls.py client_calls.py admin_calls.py     the three parts of the contract
-run_claims.py activity_claims.py questions.py outbox.py deletion.py audit.py    what they need
+run_claims.py activity_claims.py questions.py outbox.py deletion.py finding.py    what they need
+audit.py audit_rules.py holdings.py     looking for damage: the pass, its rules, and what the pass above asks for
 transactions.py     the optional part: transactions of callers and of activities
 borrowed.py         a caller's connection, and work in its transaction
 migrations/         the schema

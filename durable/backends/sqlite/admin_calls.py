@@ -10,6 +10,7 @@ from durable.backends.records import (
     Claimant,
     Filter,
     Finding,
+    Holdings,
     InstanceRef,
     InstanceView,
     OutboxEvent,
@@ -21,6 +22,7 @@ from durable.backends.sqlite import deletion, finding, outbox
 from durable.backends.sqlite.audit import audit
 from durable.backends.sqlite.calls import Calls
 from durable.backends.sqlite.crews import Transaction
+from durable.backends.sqlite.holdings import holdings
 from durable.backends.sqlite.lane import Lane
 
 _BY_STATE = "SELECT state, count(*) FROM instances GROUP BY state"
@@ -83,6 +85,13 @@ class AdminCalls(Calls):
             return Answer(now_us=tx.now_us, items=list(audit(tx.db, tx.now_us, repair=repair)))
 
         return await (self._write(work) if repair else self._read(work))
+
+    async def holdings(self, refs: Sequence[InstanceRef]) -> Answer[Holdings | None]:
+        """See the contract."""
+        asked = tuple(refs)
+        return await self._read(
+            lambda tx: Answer(now_us=tx.now_us, items=[holdings(tx.db, ref) for ref in asked])
+        )
 
     async def hold_role(self, role: str, worker_id: str, lease_us: int) -> bool:
         """See the contract."""

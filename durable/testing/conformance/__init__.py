@@ -19,6 +19,7 @@ _LAWS = (
     "continuing",
     "creating",
     "heads_and_commits",
+    "holding",
     "identity_and_limits",
     "leases",
     "listing",

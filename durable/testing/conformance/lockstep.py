@@ -62,6 +62,7 @@ class LockStep:
             assert differing(plain(one), plain(other)) == {}, f"run {one.run_id}: judged, oracle"
         assert judged.histories == oracle.histories
         assert judged.stats == oracle.stats
+        await self.call("holdings", [ref_of(view) for view in oracle.views])
         for instance_id in {view.instance_id for view in oracle.views}:
             await self.call("children", InstanceRef(instance_id=instance_id), 1_000)
         assert await self.judged.broken() == []
@@ -70,6 +71,11 @@ class LockStep:
     async def close(self) -> None:
         await self.judged.store.close()
         await self.oracle.store.close()
+
+
+def ref_of(view: InstanceView) -> InstanceRef:
+    """This very run."""
+    return InstanceRef(instance_id=view.instance_id, run_id=view.run_id)
 
 
 def differing(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:

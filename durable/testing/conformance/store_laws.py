@@ -10,6 +10,7 @@ from durable.testing.conformance.closing_and_children import ClosingLaws
 from durable.testing.conformance.continuing import ContinuingLaws
 from durable.testing.conformance.creating import CreatingLaws
 from durable.testing.conformance.heads_and_commits import HeadLaws
+from durable.testing.conformance.holding import HoldingLaws
 from durable.testing.conformance.identity_and_limits import IdentityLaws
 from durable.testing.conformance.leases import LeaseLaws
 from durable.testing.conformance.listing import ListingLaws
@@ -38,6 +39,7 @@ class StoreLaws(
     ListingLaws,
     OutboxLaws,
     UpkeepLaws,
+    HoldingLaws,
     IdentityLaws,
     BatchLaws,
     RepeatingLaws,
