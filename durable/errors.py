@@ -27,6 +27,7 @@ cannot swallow them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -134,7 +135,8 @@ class NonDeterminismError(DurableError):
     """The code asked for something else than the history of the run holds.
 
     ``expected`` describes the event that history holds, ``actual`` what the code did; ``file`` and ``line`` say
-    where in the workflow, ``event`` is the number of the event.
+    where in the workflow, ``task`` in which of its tasks, ``event`` is the number of the event. ``arguments`` has a
+    line for each argument that differs, where both asked for the same kind of thing.
     """
 
     def __init__(
@@ -146,6 +148,8 @@ class NonDeterminismError(DurableError):
         file: str = "",
         line: int = 0,
         event: int = 0,
+        task: str = "",
+        arguments: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.expected = expected
@@ -153,6 +157,8 @@ class NonDeterminismError(DurableError):
         self.file = file
         self.line = line
         self.event = event
+        self.task = task
+        self.arguments = tuple(arguments)
 
 
 class ForbiddenInWorkflow(DurableError):

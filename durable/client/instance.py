@@ -62,6 +62,8 @@ class StallReport:
     file: str = ""
     line: int = 0
     event: int = 0
+    task: str = ""
+    arguments: tuple[str, ...] = ()
     stalls: int = 1
     build: str = ""
 
@@ -381,10 +383,14 @@ def description_of(view: InstanceView, converter: Converter) -> Description:
 def _problem_of(view: InstanceView) -> StallReport | None:
     if view.problem is None:
         return None
-    known = {"message", "expected", "actual", "file", "line", "event"}
+    known = {"message", "expected", "actual", "file", "line", "event", "task", "arguments"}
     try:
         report = orjson.loads(view.problem.report)
-        fields = {key: value for key, value in report.items() if key in known}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in report.items()
+            if key in known
+        }
     except (ValueError, AttributeError):
         fields = {"message": view.problem.report}
     return StallReport(**{"message": "", **fields}, stalls=view.problem.stalls, build=view.problem.build)

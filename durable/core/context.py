@@ -191,7 +191,8 @@ class RunContext:
         number = self._next_number
         self._next_number = number + 1
         if self.sites is not None and (site := called or _site_of(sys._getframe(1))) is not None:
-            self.sites[number] = site
+            # The line is where it was called, the task is who awaits it.
+            self.sites[number] = site._replace(task=_task_name())
         return number
 
     def site(self) -> Site | None:
@@ -361,16 +362,19 @@ _PACKAGE = __name__.split(".", 1)[0] + "."
 
 def _site_of(frame: FrameType | None) -> Site | None:
     """The innermost frame that is neither the engine's nor asyncio's; ``None`` where the step begins without one."""
-    task = asyncio.current_task()
-    name = task.get_name() if task is not None else "?"
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module == "durable.core.loop":
             return None  # further out is who drives the run, not the workflow
         if _is_theirs(module):
-            return Site(frame.f_code.co_filename, frame.f_lineno, name)
+            return Site(frame.f_code.co_filename, frame.f_lineno, _task_name())
         frame = frame.f_back
     return None
+
+
+def _task_name() -> str:
+    task = asyncio.current_task()
+    return "?" if task is None else task.get_name()
 
 
 def site_of_error(error: BaseException) -> Site | None:

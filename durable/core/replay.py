@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from durable.core import commands, events
-from durable.core.commands import Command, EndOfRun, Publish, decision_of, describe, shape
+from durable.core.commands import Command, EndOfRun, Publish, decision_of, shape
 from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site, Step
 from durable.core.definition import WorkflowDefinition
+from durable.core.divergence import Difference, as_stored, contents, diverged
 from durable.core.events import OUTSIDE_ENDINGS, Decision, Event, Input, RunStarted, weight
 from durable.core.failure import Failure, failure_of, rebuild
 from durable.core.history import turns
@@ -58,7 +59,8 @@ class Outcome:
 class Run:
     """One life of an instance, in memory. ``known`` are the exception classes that stored failures may come out as.
 
-    ``trace=True`` remembers where each command was issued (slow; for reports).
+    ``trace=True`` remembers where each command was issued (slow; for reports). ``compare=True`` also gathers the
+    `differences`: commands that are asked for with other arguments than history holds.
     """
 
     def __init__(
@@ -72,7 +74,11 @@ class Run:
         propagation: Propagation = NO_PROPAGATION,
         watchdog: Watchdog | None = None,
         trace: bool = False,
+        compare: bool = False,
     ) -> None:
+        self.differences: list[Difference] = []
+        self._compare = compare
+        self._read = converter.unseal if compare else as_stored
         self.definition = definition
         self.identity = identity
         self.context = RunContext(identity, definition, converter, started, propagation, watchdog)
@@ -423,25 +429,19 @@ class Run:
             theirs = recorded[offset] if offset < len(recorded) else None
             ours = actual[offset] if offset < len(actual) else None
             if theirs is None or ours is None or shape(theirs) != shape(ours):
-                raise self._divergence(number + 1 + offset, theirs, ours)
-
-    def _divergence(
-        self, number: int, expected: Decision | None, actual: Decision | None
-    ) -> NonDeterminismError:
-        expected_words = "nothing more in this step" if expected is None else describe(expected)
-        actual_words = "nothing more" if actual is None else describe(actual)
-        site = self._site(actual)
-        place = f" at {site.file}:{site.line} (task {site.task})" if site.line else ""
-        return NonDeterminismError(
-            f"instance {self.identity.instance_id!r} does not follow its history: event {number} is {expected_words}, "
-            f"but workflow {self.definition.name!r} asked for {actual_words}{place}. Run it with the code that "
-            "began it, or guard the change with durable.patched() or a new version",
-            expected=expected_words,
-            actual=actual_words,
-            file=site.file,
-            line=site.line,
-            event=number,
-        )
+                raise diverged(
+                    instance_id=self.identity.instance_id,
+                    workflow=self.definition.name,
+                    event=number + 1 + offset,
+                    expected=theirs,
+                    actual=ours,
+                    site=self._site(ours),
+                    read=self._read,
+                )
+            if self._compare and contents(theirs, self._read) != contents(ours, self._read):
+                self.differences.append(
+                    Difference(event=number + 1 + offset, expected=theirs, actual=ours, site=self._site(ours))
+                )
 
     def _site(self, actual: Decision | None) -> Site:
         number = getattr(actual, "number", None)
@@ -464,13 +464,14 @@ def load(
     propagation: Propagation = NO_PROPAGATION,
     watchdog: Watchdog | None = None,
     begun: bool = False,
+    compare: bool = False,
 ) -> Run:
     """A run that has gone through ``history``; ``begun`` and what is raised as by `Run.replay`.
 
     A divergence is met a second time with tracing on, so that its report names file and line without every replay
-    paying for it.
+    paying for it; with ``compare``, which is slow anyway, tracing is on at once.
     """
-    for trace in (False, True):
+    for trace in (True,) if compare else (False, True):
         run = Run(
             definition,
             identity,
@@ -480,6 +481,7 @@ def load(
             propagation=propagation,
             watchdog=watchdog,
             trace=trace,
+            compare=compare,
         )
         try:
             run.replay(history, begun=begun)

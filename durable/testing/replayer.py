@@ -20,11 +20,12 @@ from durable.client.instance import HistoryEvent
 from durable.core import guards
 from durable.core.context import RunIdentity
 from durable.core.definition import WorkflowDefinition
+from durable.core.divergence import differs, in_another_order
 from durable.core.events import KINDS, Event, RunStarted
 from durable.core.failure import known_exceptions
 from durable.core.history import check, decode_history
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
-from durable.core.replay import load
+from durable.core.replay import Run, load
 from durable.errors import NonDeterminismError
 from durable.primitives.info import time_of
 from durable.primitives.workflow import Workflow
@@ -54,6 +55,7 @@ def replay(
     run_id: str = "replayed",
     codec: Codec | None = None,
     max_payload: int = MAX_PAYLOAD_BYTES,
+    same_code: bool = False,
 ) -> None:
     """Run ``workflow`` over a history and compare everything it asks for with what was recorded.
 
@@ -61,6 +63,10 @@ def replay(
     ``instance.history()`` gives. Only the text says whose history it is; for events, ``run_id`` and ``instance_id`` do
     (the order of sets and the run's random numbers come from the run id). ``codec`` and ``max_payload`` are those of
     the `durable.connect` that the worker had. May be called from inside of a running loop, which it blocks meanwhile.
+
+    Another argument in the same place is no divergence, since code may change what it sends; the same arguments in
+    another order are one, for that is what iterating a set of strings comes to. With ``same_code`` every other
+    argument, delay or result is one: for a history that this very code made, in this process or in another.
 
     Raises `NonDeterminismError` where code and history part, ``ValueError`` for what is no history (or that of another
     workflow), `PayloadError` if the run's arguments do not fit the workflow any more.
@@ -72,18 +78,46 @@ def replay(
     if recorded.workflow != definition.name:
         raise ValueError(f"this is a history of workflow {recorded.workflow!r}, not of {definition.name!r}")
     converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
-    _beside_any_loop(lambda: _replayed(definition, recorded, converter))
+    _beside_any_loop(lambda: _replayed(definition, recorded, converter, same_code))
 
 
-def _replayed(definition: WorkflowDefinition, recorded: _Recorded, converter: Converter) -> None:
+def _replayed(
+    definition: WorkflowDefinition, recorded: _Recorded, converter: Converter, same_code: bool
+) -> None:
     guards.install()
     try:
         run = load(
-            definition, recorded.identity, recorded.events, converter=converter, known=known_exceptions()
+            definition,
+            recorded.identity,
+            recorded.events,
+            converter=converter,
+            known=known_exceptions(),
+            compare=True,
         )
+        run.drop()
+        _judge(run, converter, same_code)
     except NonDeterminismError as error:
         raise _reported(error, recorded.events) from None
-    run.drop()
+
+
+def _judge(run: Run, converter: Converter, same_code: bool) -> None:
+    """Raise for arguments that differ, where that is a mistake."""
+    read = converter.unseal
+    found, reason = in_another_order(run.differences, read), _REORDERED
+    if found is None and same_code and run.differences:
+        found, reason = run.differences[0], _NOT_THE_SAME
+    if found is not None:
+        raise differs(run.identity.instance_id, run.definition.name, found, reason, read)
+
+
+_REORDERED = (
+    "The same arguments came in another order. Strings hash differently in every process, so look for the iteration of "
+    "a set (or of what was made of one), and sort it: `for x in sorted(...)`."
+)
+_NOT_THE_SAME = (
+    "The same code sent something else: it is not deterministic. Look for a clock or randomness from a C extension, "
+    "os.environ, id(), hash(), and state that outlives the run."
+)
 
 
 def _beside_any_loop(call: Callable[[], T]) -> T:
@@ -177,6 +211,8 @@ def _reported(error: NonDeterminismError, history: Sequence[Event]) -> NonDeterm
         file=error.file,
         line=error.line,
         event=error.event,
+        task=error.task,
+        arguments=error.arguments,
     )
 
 

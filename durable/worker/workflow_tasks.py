@@ -460,7 +460,7 @@ class WorkflowTasks:
     def _cannot_go_on(self, task: WorkflowTask, head: Head, error: Exception) -> None:
         """Park a run that this code cannot go on with; nothing is written to its history."""
         if isinstance(error, NonDeterminismError):
-            names = ("expected", "actual", "file", "line", "event")
+            names = ("expected", "actual", "file", "line", "event", "task", "arguments")
             self._stall(task, head, str(error), {name: getattr(error, name) for name in names})
         elif isinstance(error, NewerFormat):
             self._stall(task, head, f"{error}. A worker of a newer release is needed")
