@@ -141,9 +141,11 @@ class ActivityTasks:
     async def _outcome(
         self, attempt: RunningAttempt, definition: ActivityDefinition | None
     ) -> ActivityOutcome | None:
-        lost = self._not_to_be_run(attempt)
-        if lost is not None:
-            return self._failed(attempt, lost, final=True)
+        over = self._not_to_be_run(attempt)
+        if over is not None:
+            # That nobody finished a parked attempt in time is this attempt's failure; the rest is the activity's.
+            late = isinstance(over, ActivityTimeout) and over.kind == "timeout"
+            return self._failed(attempt, over, final=not late)
         if definition is None:
             return self._failed(
                 attempt, WorkerLost(f"no worker has activity {attempt.item.name!r}"), final=True
@@ -203,6 +205,8 @@ class ActivityTasks:
         parts.propagation.restore(attempt.headers)
         around = parts.hooks.around_activity(item.name, item.ref.instance_id, item.attempt, attempt.headers)
         with around, attempt.limits():
+            if definition.executor != "process":  # else it begins when a process is free
+                attempt.begin()
             if definition.is_async:
                 return await definition.fn(*args, **kwargs)
             if definition.executor == "process":
@@ -257,8 +261,6 @@ class ActivityTasks:
                 delay_us=round(delay * 1e6),
                 failure=self._parts.converter.seal(failure.to_text()),
             )
-        if isinstance(error, ActivityTimeout) and attempt.item.expired and attempt.item.failure:
-            failure = Failure.from_text(self._parts.converter.unseal(attempt.item.failure))
         return ActivityFinished(
             ref=attempt.ref,
             token=attempt.item.token,

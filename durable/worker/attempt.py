@@ -44,6 +44,8 @@ class RunningAttempt:
         self.parked = False
         self.opened: ActivityTransaction | None = None
         self._parking: asyncio.Future[None] | None = None
+        self._begun = False
+        self._end: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._deadline_us: int | None = None
         self._last = item.details
@@ -81,20 +83,24 @@ class RunningAttempt:
 
     @contextmanager
     def limits(self) -> Iterator[None]:
-        """Watch the attempt's own limits while its function runs."""
-        handles: list[asyncio.TimerHandle] = []
-        limit = self.options.timeout_seconds
-        if limit is not None:
-            self._deadline_us = self._parts.clock.now_us() + round(limit * 1e6)
-            handles.append(self._loop.call_later(limit, self._expire, "timeout", limit))
-        self._listen()
+        """Around the call of its function: its limits, which run from `begin` on, end with the block."""
         try:
             yield
         finally:
-            for handle in handles:
-                handle.cancel()
-            if self._silence is not None:
-                self._silence.cancel()
+            for handle in (self._end, self._silence):
+                if handle is not None:
+                    handle.cancel()
+
+    def begin(self) -> None:
+        """The function is about to be called: its time begins."""
+        if self._begun:
+            return
+        self._begun = True
+        limit = self.options.timeout_seconds
+        if limit is not None:
+            self._deadline_us = self._parts.clock.now_us() + round(limit * 1e6)
+            self._end = self._loop.call_later(limit, self._expire, "timeout", limit)
+        self._listen()
 
     def _listen(self) -> None:
         """Begin to wait for the next heartbeat."""

@@ -12,6 +12,7 @@ import pytest
 import durable
 from durable import Retry
 from durable.client.client import Client
+from tests.worker import crunch
 from tests.worker.stores import Store, connected, until
 
 QUICK = Retry(initial=0.001, jitter=0.0)
@@ -642,6 +643,52 @@ async def test_a_parked_activity_has_its_time_limit_too(ends: tuple[Client, Stor
             await instance.result(timeout=5)
     error = caught.value.__cause__
     assert isinstance(error, durable.ActivityTimeout) and error.kind == "timeout"
+
+
+async def test_a_parked_activity_that_nobody_finishes_is_tried_again(ends: tuple[Client, Store]) -> None:
+    client, store = ends
+    context = Context()
+    parks = parking(context, timeout=60, retry=Retry(max_attempts=2, initial=0.001))
+    workflow = calls(parks)
+    async with durable.Worker(client, [workflow, parks]):
+        instance = await client.create_instance(workflow)
+        for attempt in (1, 2):
+            await until(lambda attempt=attempt: len(context.seen) == attempt)  # type: ignore[misc]
+            if attempt == 1:
+                store.skip(61)
+        with pytest.raises(durable.InstanceFinished):
+            await client.complete_activity(context.seen[0], "too late")
+        store.skip(61)
+        with pytest.raises(durable.WorkflowFailed) as caught:
+            await instance.result(timeout=5)
+    error = caught.value.__cause__
+    assert isinstance(error, durable.ActivityTimeout) and error.kind == "timeout"
+    assert len(context.seen) == 2
+
+
+async def test_waiting_for_a_process_is_not_part_of_the_time_limit(
+    ends: tuple[Client, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = asyncio.Event()
+
+    async def busy(self: Any, attempt: Any, definition: Any) -> str:
+        asyncio.get_running_loop().call_later(0.05, waited.set)
+        await waited.wait()
+        before = attempt.info.deadline
+        attempt.begin()
+        assert before is None and attempt.info.deadline is not None
+        if attempt.item.attempt == 1:
+            await asyncio.Event().wait()
+        return "its turn came"
+
+    monkeypatch.setattr("durable.worker.processes.Processes.run", busy)
+    crunches = crunch.size.options(timeout=0.02, retry=QUICK)
+
+    @durable.workflow
+    async def one() -> str:
+        return await crunches("x")
+
+    assert await outcome(ends[0], one, [crunch.size]) == "its turn came"
 
 
 async def test_an_activity_that_raises_after_it_was_parked_fails(ends: tuple[Client, Store]) -> None:

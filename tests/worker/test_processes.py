@@ -51,6 +51,7 @@ class Attempt:
     beats: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
     parked: bool = False
     unwanted: bool = False
+    begun: bool = False
     last: Any = None
 
     @property
@@ -69,6 +70,9 @@ class Attempt:
             last_heartbeat=self.last,
             client=object(),
         )
+
+    def begin(self) -> None:
+        self.begun = True
 
     def heartbeat(self, details: Any) -> None:
         if self.unwanted:
@@ -301,6 +305,7 @@ async def test_a_call_can_be_cancelled_while_it_waits(make: MakeBench) -> None:
     second = asyncio.create_task(bench.processes.run(waiting, crunch.beat.definition))
     third = asyncio.create_task(bench.call(crunch.size, "z"))
     await asyncio.sleep(0)
+    assert attempt.begun and not waiting.begun, "the time of a call begins when it has a process"
     for each in (second, first):
         each.cancel()
     assert await third == "1z"
