@@ -45,6 +45,7 @@ from durable.client.address import Address, open_backend
 from durable.client.asking import Asking
 from durable.client.endings import termination
 from durable.client.instance import Instance, Page, description_of
+from durable.client.later import demand_told_before
 from durable.client.verdicts import demand, is_accepted, not_found
 from durable.client.waiting import Waiting
 from durable.core import messages
@@ -59,7 +60,6 @@ from durable.core.signature import CallSignature
 from durable.errors import (
     BackendError,
     InstanceAlreadyExists,
-    InstanceFinished,
     PayloadError,
 )
 from durable.primitives.signal import Signal, signal_payload
@@ -418,7 +418,8 @@ class Client:
     async def complete_activity(self, token: str, result: Any = None) -> None:
         """Finish an activity that said `complete_later`, with this result: plain JSON, or what its type encodes.
 
-        Raises `InstanceFinished` if nobody waits for it any more, ``ValueError`` for what is no token.
+        Saying the same again is harmless. Raises `InstanceFinished` if the activity came to something else, or nobody
+        waits for it any more; ``ValueError`` for what is no token.
         """
         annotation = Any if type(result) in (str, int, float, bool, type(None), list, dict) else type(result)
         payload = self.converter.encode(result, annotation, "result of an activity")
@@ -440,9 +441,7 @@ class Client:
         if isinstance(verdict, Refused):
             raise PayloadError(f"activity of instance {ref.instance_id!r}: {verdict.reason}")
         if not is_accepted(verdict):
-            raise InstanceFinished(
-                f"activity {ref.number} of instance {ref.instance_id!r} does not wait for this token (any more)"
-            )
+            await demand_told_before(self.store, self.converter, outcome)
 
     # --- what instances need ----------------------------------------------------------------------------------------
 

@@ -588,8 +588,8 @@ async def test_complete_later(ends: tuple[Client, Store]) -> None:
         assert isinstance(context.seen[0], str)
         await client.complete_activity(context.seen[0], "from elsewhere")
         assert await instance.result(timeout=5) == "from elsewhere"
-        with pytest.raises(durable.InstanceFinished):
-            await client.complete_activity(context.seen[0], "again")
+        with pytest.raises(durable.InstanceFinished, match="another outcome"):
+            await client.complete_activity(context.seen[0], "something else")
         with pytest.raises(ValueError, match="no token"):
             await client.complete_activity("nonsense", "x")
 
@@ -606,6 +606,49 @@ async def test_fail_later(ends: tuple[Client, Store]) -> None:
         with pytest.raises(durable.WorkflowFailed) as caught:
             await instance.result(timeout=5)
     assert isinstance(caught.value.__cause__, CardDeclined)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("ended", [False, True])
+async def test_finishing_again_is_harmless_also_when_the_first_reply_was_lost(
+    ends: tuple[Client, Store], fails: bool, ended: bool
+) -> None:
+    client, store = ends
+    context = Context()
+    parks = parking(context)
+
+    @durable.workflow
+    async def goes_on() -> str:
+        try:
+            answer = await parks()
+        except CardDeclined as error:
+            answer = str(error)
+        if not ended:
+            await durable.wait_condition(lambda: False)
+        return str(answer)
+
+    async def finish() -> None:
+        if fails:
+            await client.fail_activity(context.seen[0], CardDeclined("no"))
+        else:
+            await client.complete_activity(context.seen[0], "no")
+
+    async def lost_once(method: Any, outcomes: Any) -> Any:
+        await method(outcomes)
+        del store.hooks["finish_activities"]
+        raise durable.BackendError("the connection is gone")
+
+    async with durable.Worker(client, [goes_on, parks]):
+        instance = await client.create_instance(goes_on)
+        await context.begun.wait()
+        store.hooks["finish_activities"] = lost_once
+        await finish()
+        await finish()
+        if ended:
+            assert await instance.result(timeout=5) == "no"
+            await finish()
+        with pytest.raises(durable.InstanceFinished, match="another outcome"):
+            await client.complete_activity(context.seen[0], "yes")
 
 
 @pytest.mark.parametrize("threaded", [False, True])
@@ -645,8 +688,11 @@ async def test_a_parked_activity_has_its_time_limit_too(ends: tuple[Client, Stor
     assert isinstance(error, durable.ActivityTimeout) and error.kind == "timeout"
 
 
-async def test_a_parked_activity_that_nobody_finishes_is_tried_again(ends: tuple[Client, Store]) -> None:
+async def test_a_parked_activity_that_nobody_finishes_is_tried_again(
+    ends: tuple[Client, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, store = ends
+    monkeypatch.setattr("durable.client.later.WAIT_SECONDS", 0.0)
     context = Context()
     parks = parking(context, timeout=60, retry=Retry(max_attempts=2, initial=0.001))
     workflow = calls(parks)
@@ -689,6 +735,42 @@ async def test_waiting_for_a_process_is_not_part_of_the_time_limit(
         return await crunches("x")
 
     assert await outcome(ends[0], one, [crunch.size]) == "its turn came"
+
+
+async def test_a_token_that_nobody_waits_for_says_why(
+    ends: tuple[Client, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = ends
+    monkeypatch.setattr("durable.client.later.WAIT_SECONDS", 0.0)
+    context = Context()
+    parks = parking(context)
+    enough: durable.Signal[None] = durable.Signal("enough", None)
+
+    @durable.workflow
+    async def loses_patience() -> None:
+        answer = asyncio.ensure_future(parks())
+        await enough.receive()
+        answer.cancel()
+        await durable.wait_condition(lambda: False)
+
+    async with durable.Worker(client, [loses_patience, parks]):
+        instance = await client.create_instance(loses_patience)
+        await context.begun.wait()
+        await instance.signal(enough, None)
+        await until(lambda: _cancelled(instance))
+        token = context.seen[0]
+        with pytest.raises(durable.InstanceFinished, match="was cancelled"):
+            await client.complete_activity(token, "x")
+        run_id, _, rest = token.split(".", 2)
+        with pytest.raises(durable.InstanceFinished, match="does not wait for this token"):
+            await client.complete_activity(f"{run_id}.77.{rest}", "x")
+        await instance.terminate()
+        with pytest.raises(durable.InstanceFinished, match="its run has ended"):
+            await client.complete_activity(f"{run_id}.77.{rest}", "x")
+
+
+async def _cancelled(instance: durable.Instance[Any]) -> bool:
+    return "activity_cancelled" in [event.kind for event in await instance.history()]
 
 
 async def test_an_activity_that_raises_after_it_was_parked_fails(ends: tuple[Client, Store]) -> None:
