@@ -310,7 +310,7 @@ def _say(answer: dict[str, object]) -> None:
 
 def _wait_for_users(path: str) -> Any:
     """Until nobody holds the lock. Who keeps what this gives keeps newcomers waiting: until all is cleared away."""
-    file = Path(path).open("ab")
+    file = Path(path).open("ab")  # noqa: SIM115
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 

@@ -75,6 +75,14 @@ class Server:
             raise RuntimeError(f"{self.source} is shared, or not ours: where its data are is not known here")
         return Path(self._keeper.state["folder"])
 
+    @property
+    def keeper_pid(self) -> int:
+        """Of a private server: the process that keeps it, and takes it along at its own end."""
+        if self._keeper is None:
+            raise RuntimeError(f"{self.source} is shared, or not ours: its keeper is not known here")
+        pid: int = self._keeper.state["keeper"]
+        return pid
+
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
         """The URL of a new, empty database, which is dropped at the end."""
