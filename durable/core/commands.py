@@ -137,8 +137,10 @@ class Publish:
 def decision_of(command: Command, time_us: int) -> events.Decision:
     """The event that remembers a command."""
     match command:
-        case ScheduleActivity(number=n, name=name, args=args, queue=queue):
-            return events.ActivityScheduled(time_us=time_us, number=n, name=name, args=args, queue=queue)
+        case ScheduleActivity(number=n, name=name, args=args, queue=queue, options=options):
+            return events.ActivityScheduled(
+                time_us=time_us, number=n, name=name, args=args, queue=queue, options=options
+            )
         case CancelActivity(number=n):
             return events.ActivityCancelled(time_us=time_us, number=n)
         case StartTimer(number=n, due_us=due_us, name=label):

@@ -29,26 +29,31 @@ class ActivityOptions:
     at_most_once: bool = False
 
     def to_text(self) -> str:
-        """What travels with an activity task."""
-        return orjson.dumps(
-            {
-                "retry": self.retry.to_json(),
-                "timeout": self.timeout_seconds,
-                "heartbeat_timeout": self.heartbeat_timeout_seconds,
-                "at_most_once": self.at_most_once,
-            }
-        ).decode()
+        """What travels with an activity task and stands in history: what differs from the defaults, as a JSON object."""
+        told: dict[str, Any] = {} if self.retry == Retry() else {"retry": self.retry.to_json()}
+        for name, value in (
+            ("timeout", self.timeout_seconds),
+            ("queue_timeout", self.queue_timeout_seconds),
+            ("heartbeat_timeout", self.heartbeat_timeout_seconds),
+            ("at_most_once", self.at_most_once or None),
+        ):
+            if value is not None:
+                told[name] = value
+        return orjson.dumps(told).decode()
 
     @staticmethod
     @lru_cache(maxsize=1024)
     def from_text(text: str) -> ActivityOptions:
-        """The options that travelled. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for other text."""
+        """The options that travelled. Raises ``ValueError`` or ``TypeError`` for other text."""
         data = orjson.loads(text)
+        if not isinstance(data, dict):
+            raise TypeError(f"the options of an activity are a JSON object, not {text!r:.100}")
         return ActivityOptions(
-            retry=Retry.from_json(data["retry"]),
-            timeout_seconds=data["timeout"],
-            heartbeat_timeout_seconds=data["heartbeat_timeout"],
-            at_most_once=data["at_most_once"],
+            retry=Retry.from_json(data["retry"]) if "retry" in data else Retry(),
+            timeout_seconds=data.get("timeout"),
+            queue_timeout_seconds=data.get("queue_timeout"),
+            heartbeat_timeout_seconds=data.get("heartbeat_timeout"),
+            at_most_once=data.get("at_most_once", False),
         )
 
 

@@ -164,6 +164,8 @@ class ActivityScheduled(Decision):
     name: str
     args: str
     queue: str
+    options: str = "{}"
+    """How it is to be run, so that a task that was lost can be made again without the code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,7 +156,8 @@ def with_headers(options: str, headers: Mapping[str, str]) -> str:
     """The text of an activity's options (a JSON object) with headers in it."""
     if not headers:
         return options
-    return f'{{"headers":{orjson.dumps(dict(headers)).decode()},{options[1:]}'
+    comma = "" if options == "{}" else ","
+    return f'{{"headers":{orjson.dumps(dict(headers)).decode()}{comma}{options[1:]}'
 
 
 def headers_of(options: str) -> dict[str, str]:
