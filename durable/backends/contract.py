@@ -10,7 +10,9 @@ Laws for every method:
   written as if it were not there. An exception (`BackendError`) means that nobody knows; the caller repeats
   the call.
 - **Repeatable.** A repeated call has the effect of one. Ids, keys and tokens come from the caller.
-- **Acknowledged means durable.** A call returns after the commit.
+- **Acknowledged means durable.** A call returns after the commit. Only what leases runs (`claim_workflow_tasks`,
+  `claim_stalled_tasks`, `claim_questions`) need not wait for the disk: should the machine fail, a lease that is
+  forgotten is one that has run out. Claims of activities do wait: ``at_most_once`` rests on their count.
 - **One order per batch.** The items of a batch are judged one after the other, in order; a later item sees
   the effects of the earlier ones.
 - **One clock: the store's.** No time in a request is compared with anything but the store's own.
@@ -87,6 +89,8 @@ class WorkerStore(Protocol):
 
         - Only runs on the claimant's queues whose (workflow, version) it has. Runs of other definitions,
           however many are due, neither come nor slow the claim.
+        - A task may bring the run's events (`WorkflowTask.events`) where that saves a call: of runs that nobody has
+          worked on yet, above all.
         - Each claim is counted on its row (`WorkflowTask.claims`); an accepted checkpoint resets the count. A
           run claimed ten times without one is not handed out an eleventh time: it becomes ``stalled`` with a
           problem that says so.
@@ -308,6 +312,9 @@ class TransactionStore(Protocol):
 
 class Backend(WorkerStore, ClientStore, AdminStore, Protocol):
     """A store. ``bell`` is rung when it writes (or hears) something that others may wait for.
+
+    Rings for runs that ended here carry the ids of their instances (`Bell.ring`): else every client that waits looks
+    at all that it waits for whenever one run ends. What was heard from elsewhere may come without ids.
 
     ``url`` is the address without password, for messages.
     """

@@ -414,7 +414,8 @@ class WorkflowTask:
     At most 1,000 messages are handed out at once, oldest first; ``seen`` is the number of the last message
     that the instance had been sent when the claim was made and that is included here or was consumed before
     (a checkpoint hands it back). ``claims`` counts this claim: 1 if the last one ended in an accepted
-    checkpoint.
+    checkpoint. ``events`` is the whole history up to ``head``, as `WorkerStore.read_history` would give it;
+    ``None``: ask for it.
     """
 
     instance_id: str
@@ -432,6 +433,7 @@ class WorkflowTask:
     wake_at_us: int | None
     deadline_us: int | None = None
     first_run_id: str = ""
+    events: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

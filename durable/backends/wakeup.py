@@ -2,16 +2,24 @@
 
 A `Bell` is the in-process part that every store shares: whoever writes rings it, whoever waits is woken. A
 store that can hear other processes (``data_version``, ``NOTIFY``) rings its bell for them too.
+
+A ring may say which instances it is about; one that does not is about any. Who waits for some of them need not look at
+all of them each time that one moves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 from typing import Literal
 
 Topic = Literal["workflow", "activity", "question", "closed", "reply"]
 """What may be there: a ready workflow or activity task, an unanswered question, a run that ended, an answer."""
+
+
+MAX_IDS = 10_000
+"""A listener that keeps more than this in mind is told to look at all."""
 
 
 class Bell:
@@ -20,11 +28,11 @@ class Bell:
     def __init__(self) -> None:
         self._waiting: dict[Topic, set[Listener]] = {}
 
-    def ring(self, *topics: Topic) -> None:
-        """Wake every listener of these topics."""
+    def ring(self, *topics: Topic, ids: Collection[str] | None = None) -> None:
+        """Wake every listener of these topics. ``ids``: the instances that it is about (``None``: any)."""
         for topic in topics:
             for listener in self._waiting.get(topic, ()):
-                listener.hear()
+                listener.hear(ids)
 
     def listen(self, *topics: Topic) -> Listener:
         """A listener of these topics; close it after use."""
@@ -45,10 +53,17 @@ class Listener:
     def __init__(self, bell: Bell, topics: tuple[Topic, ...]) -> None:
         self._bell = bell
         self.topics = topics
+        self.heard: Collection[str] | None = ()
+        """The instances that the rings which ended the last `wait` were about; ``None``: look at all."""
+        self._ids: set[str] | None = set()
         self._event = asyncio.Event()
 
-    def hear(self) -> None:
-        """Be woken, now or at the next `wait`."""
+    def hear(self, ids: Collection[str] | None = None) -> None:
+        """Be woken, now or at the next `wait`. ``ids``: see `Bell.ring`."""
+        if ids is None or self._ids is None or len(self._ids) > MAX_IDS:
+            self._ids = None
+        else:
+            self._ids.update(ids)
         self._event.set()
 
     async def wait(self, timeout_seconds: float | None) -> bool:
@@ -58,6 +73,7 @@ class Listener:
                 await self._event.wait()
         rang = self._event.is_set()
         self._event.clear()
+        self.heard, self._ids = self._ids, set()
         return rang
 
     def close(self) -> None:

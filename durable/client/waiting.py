@@ -1,9 +1,18 @@
-"""Waiting for results: one look-up serves all handles of a client that wait."""
+"""Waiting for results: one look-up serves all handles of a client that wait.
+
+A run is looked at when somebody begins to wait for it, when the bell says that its instance had a run that ended, and
+again and again after growing times, up to the poll interval. Not whenever any run ends: a thousand that wait would
+look a thousand times at each other.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection, Iterator
+from heapq import heappop, heappush
+from itertools import count
+from typing import NamedTuple
 
 from durable.backends.contract import Backend
 from durable.backends.records import CLOSED_STATES, InstanceRef, InstanceView
@@ -12,32 +21,50 @@ from durable.errors import BackendError
 
 FIRST_POLL_SECONDS = 0.05
 
+Future = asyncio.Future[InstanceView | None]
+
+
+class _Poll(NamedTuple):
+    """When a run is looked at next, whatever the bell says. ``number`` decides between equal times."""
+
+    at: float
+    number: int
+    ref: InstanceRef
+    after_seconds: float
+
 
 class Waiting:
-    """Runs that somebody waits for. Looked up when the bell says that runs ended, and at the poll interval."""
+    """Runs that somebody waits for."""
 
     def __init__(self, store: Backend, poll_seconds: float) -> None:
         self._store = store
-        self._poll = poll_seconds
-        self._futures: dict[InstanceRef, set[asyncio.Future[InstanceView | None]]] = {}
+        self._poll_seconds = poll_seconds
+        self._futures: dict[str, dict[InstanceRef, set[Future]]] = {}
+        self._polls: list[_Poll] = []
+        self._numbers = count()
+        self._wanted: dict[InstanceRef, None] = {}
+        """What the next look-up is to ask for."""
+        self._listener: Listener | None = None
         self._task: asyncio.Task[None] | None = None
-        self._fresh = asyncio.Event()
 
     async def closed(self, ref: InstanceRef) -> InstanceView | None:
         """The run, once it has ended; ``None`` if there is no such run."""
-        future: asyncio.Future[InstanceView | None] = asyncio.get_running_loop().create_future()
-        self._futures.setdefault(ref, set()).add(future)
-        self._fresh.set()
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._look())
+        loop = asyncio.get_running_loop()
+        future: Future = loop.create_future()
+        refs = self._futures.setdefault(ref.instance_id, {})
+        if ref not in refs:
+            self._poll_after(ref, FIRST_POLL_SECONDS)
+        refs.setdefault(ref, set()).add(future)
+        self._wanted[ref] = None
+        if self._listener is None:
+            self._listener = self._store.bell.listen("closed")
+            self._task = loop.create_task(self._look(self._listener))
+        else:
+            self._listener.hear(())
         try:
             return await future
         finally:
-            waiting = self._futures.get(ref)
-            if waiting is not None:
-                waiting.discard(future)
-                if not waiting:
-                    self._futures.pop(ref, None)
+            self._forget(ref, future)
 
     async def close(self) -> None:
         """Stop looking; those who still wait are cancelled."""
@@ -45,55 +72,84 @@ class Waiting:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for futures in self._futures.values():
-            for future in futures:
-                future.cancel()
+        for future in self._all():
+            future.cancel()
 
-    async def _look(self) -> None:
-        listener = self._store.bell.listen("closed")
-        wait = FIRST_POLL_SECONDS
+    def _all(self) -> Iterator[Future]:
+        for refs in list(self._futures.values()):
+            for futures in list(refs.values()):
+                yield from list(futures)
+
+    def _forget(self, ref: InstanceRef, future: Future) -> None:
+        refs = self._futures.get(ref.instance_id, {})
+        waiting = refs.get(ref, set())
+        waiting.discard(future)
+        if not waiting:
+            refs.pop(ref, None)
+        if not refs:
+            self._futures.pop(ref.instance_id, None)
+
+    def _poll_after(self, ref: InstanceRef, seconds: float) -> None:
+        at = asyncio.get_running_loop().time() + seconds
+        heappush(self._polls, _Poll(at, next(self._numbers), ref, seconds))
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    async def _look(self, listener: Listener) -> None:
         try:
             while self._futures:
-                self._fresh.clear()
-                with contextlib.suppress(BackendError):
-                    self._settle(await self._views())
+                self._poll()
+                asked = [ref for ref in self._wanted if self._is_awaited(ref)]
+                with contextlib.suppress(BackendError):  # then they are looked at when they are polled next
+                    self._wanted = {}
+                    if asked:
+                        self._settle(asked, (await self._store.get(asked)).items)
                 if not self._futures:
                     break
-                rang = await self._next(listener, wait)
-                wait = FIRST_POLL_SECONDS if rang else min(wait * 2, self._poll)
+                await listener.wait(self._until_poll())
+                self._heard(listener.heard)
         except Exception as error:
             self._fail(error)
         finally:
             listener.close()
-            self._task = None
+            self._listener = self._task = None
+            self._polls.clear()
+            self._wanted.clear()
 
-    async def _next(self, listener: Listener, seconds: float) -> bool:
-        """Wait for the bell, a new handle, or the poll interval."""
-        rung = asyncio.ensure_future(listener.wait(seconds))
-        fresh = asyncio.ensure_future(self._fresh.wait())
-        try:
-            await asyncio.wait([rung, fresh], return_when=asyncio.FIRST_COMPLETED)
-            return fresh.done() or (rung.done() and rung.result())
-        finally:
-            for waiter in (rung, fresh):
-                waiter.cancel()
+    def _is_awaited(self, ref: InstanceRef) -> bool:
+        return ref in self._futures.get(ref.instance_id, ())
 
-    async def _views(self) -> list[tuple[InstanceRef, InstanceView | None]]:
-        refs = list(self._futures)
-        answer = await self._store.get(refs)
-        return list(zip(refs, answer.items, strict=True))
+    def _poll(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._polls and self._polls[0].at <= now:
+            poll = heappop(self._polls)
+            if self._is_awaited(poll.ref):
+                self._wanted[poll.ref] = None
+                self._poll_after(poll.ref, min(poll.after_seconds * 2, self._poll_seconds))
 
-    def _settle(self, views: list[tuple[InstanceRef, InstanceView | None]]) -> None:
-        for ref, view in views:
+    def _until_poll(self) -> float:
+        if self._wanted:
+            return 0.0
+        at = self._polls[0].at if self._polls else 0.0
+        return max(0.0, at - asyncio.get_running_loop().time())
+
+    def _heard(self, ids: Collection[str] | None) -> None:
+        for instance_id in self._futures if ids is None else ids:
+            for ref in self._futures.get(instance_id, ()):
+                self._wanted[ref] = None
+
+    def _settle(self, refs: Collection[InstanceRef], views: Collection[InstanceView | None]) -> None:
+        for ref, view in zip(refs, views, strict=True):
             if view is not None and view.state not in CLOSED_STATES:
                 continue
-            for future in self._futures.pop(ref, ()):
+            for future in list(self._futures.get(ref.instance_id, {}).pop(ref, ())):
                 if not future.done():
                     future.set_result(view)
+            if not self._futures.get(ref.instance_id, True):
+                del self._futures[ref.instance_id]
 
     def _fail(self, error: Exception) -> None:
-        for futures in self._futures.values():
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error)
+        for future in self._all():
+            if not future.done():
+                future.set_exception(error)
         self._futures.clear()

@@ -123,11 +123,15 @@ class WorkflowTasks:
         return False
 
     async def _read(self, tasks: Sequence[WorkflowTask]) -> dict[str, tuple[bytes, ...]]:
-        if not tasks:
-            return {}
-        ranges = [HistoryRange(instance_id=task.instance_id, run_id=task.run_id) for task in tasks]
-        answer = await self._parts.reads.read(ranges)
-        return {piece.run_id: piece.events for piece in answer}
+        histories = {task.run_id: task.events for task in tasks if task.events is not None}
+        ranges = [
+            HistoryRange(instance_id=task.instance_id, run_id=task.run_id)
+            for task in tasks
+            if task.events is None
+        ]
+        if ranges:
+            histories |= {piece.run_id: piece.events for piece in await self._parts.reads.read(ranges)}
+        return histories
 
     def _begin(self, tasks: Sequence[WorkflowTask], histories: dict[str, tuple[bytes, ...]]) -> None:
         for task in tasks:
@@ -418,7 +422,7 @@ class WorkflowTasks:
 
     async def _reread(self, warm: WarmRun, taken: Taken, resume: Callable[[tuple[bytes, ...]], None]) -> None:
         try:
-            histories = await self._read([warm.task])
+            histories = await self._read([replace(warm.task, events=None)])
         except Exception as error:
             _log.warning("instance %r is handed out again: %s", warm.task.instance_id, error)
             self._give_back(taken.results)

@@ -31,8 +31,8 @@ from durable.backends.records import (
     WorkflowTask,
 )
 from durable.backends.sqlite import activity_claims, crews, opening, run_claims
+from durable.backends.sqlite.reading import HISTORY
 from durable.backends.sqlite.store import SqliteStore, open_store
-from durable.backends.sqlite.worker_calls import HISTORY
 from durable.errors import BackendError
 from durable.testing.conformance.specimens import claimant, done, ended, message, new, step
 

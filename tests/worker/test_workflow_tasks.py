@@ -254,6 +254,12 @@ async def test_a_claim_that_meets_a_commit_on_its_way_loses_nothing(
         assert await instance.result(timeout=5) == [1, 2, 3, 4, 5, 6]
 
 
+async def without_events(method: Any, *args: Any) -> Any:
+    """A claim that brings no histories: they are to be read."""
+    answer = await method(*args)
+    return replace(answer, items=[replace(item, events=None) for item in answer.items])
+
+
 async def test_a_read_that_fails_loses_no_claim(ends: tuple[Client, Store]) -> None:
     client, store = ends
     failures: list[int] = []
@@ -264,7 +270,7 @@ async def test_a_read_that_fails_loses_no_claim(ends: tuple[Client, Store]) -> N
             raise BackendError("out of reach")
         return await method(ranges)
 
-    store.hooks["read_history"] = fails
+    store.hooks |= {"read_history": fails, "claim_workflow_tasks": without_events}
     async with durable.Worker(client, [waits]):
         instance = await client.create_instance(waits)
         await instance.signal(go, 3)
@@ -342,7 +348,7 @@ async def test_a_poisoned_history_parks_its_own_instance_only(ends: tuple[Client
             answer, items=[replace(s, events=(b"{",)) if s.instance_id == "bad" else s for s in answer.items]
         )
 
-    store.hooks["read_history"] = poisoned
+    store.hooks |= {"read_history": poisoned, "claim_workflow_tasks": without_events}
     async with durable.Worker(client, [waits]):
         bad, good = [await client.create_instance(waits, id=name) for name in ("bad", "good")]
         await good.signal(go, 1)

@@ -264,7 +264,7 @@ class Tables:
         if next(self.children_to_close(run.key), None) is not None:
             self.closings.put(run.key, now_us)
             self.bell.ring("workflow")
-        self.bell.ring("closed")
+        self.bell.ring("closed", ids=(run.instance_id,))
 
     def _tell_parent(self, run: RunRow, close: Close, now_us: int) -> None:
         if run.parent is None or close.parent_body is None:

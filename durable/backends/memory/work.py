@@ -165,6 +165,7 @@ class MemoryWorkerStore:
             wake_at_us=run.wake_at_us,
             deadline_us=run.deadline_us,
             first_run_id=run.first_run_id,
+            events=tuple(run.events) if len(run.events) == 1 else None,
         )
 
     def _park(self, run: RunRow, claimant: Claimant) -> None:

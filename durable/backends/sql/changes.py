@@ -171,8 +171,17 @@ def _is_held_by(ledger: Ledger, row: RunRow, claimant: Claimant) -> bool:
     return row.lease_owner == claimant.worker_id and until_us is not None and until_us > ledger.now_us
 
 
-def workflow_task(row: RunRow, messages: tuple[Message, ...], *, all_of_them: bool) -> WorkflowTask:
-    """What the worker is handed. ``all_of_them``: the inbox holds no message beyond these."""
+def workflow_task(
+    row: RunRow,
+    messages: tuple[Message, ...],
+    *,
+    all_of_them: bool,
+    events: tuple[bytes, ...] | None = None,
+) -> WorkflowTask:
+    """What the worker is handed. ``all_of_them``: the inbox holds no message beyond these.
+
+    ``events``: all that the run has. Worth reading for a run with one event, which is a run that was just made.
+    """
     seen = row.sent if all_of_them else messages[-1].number
     return WorkflowTask(
         instance_id=row.instance_id,
@@ -190,4 +199,5 @@ def workflow_task(row: RunRow, messages: tuple[Message, ...], *, all_of_them: bo
         wake_at_us=row.wake_at_us,
         deadline_us=row.deadline_us,
         first_run_id=row.first_run_id,
+        events=events,
     )

@@ -21,6 +21,7 @@ def close_run(ledger: Ledger, row: RunRow, close: Close, *, followed_by: str | N
     ledger.clear_inbox(row, only_of_run=followed_by is not None)
     ledger.drop_activities(row)
     ledger.topics.add("closed")
+    ledger.ended.add(row.instance_id)
     if row.children:
         ledger.closings[RunKey(row.instance_id, row.run_id)] = None
         ledger.topics.add("workflow")

@@ -87,6 +87,8 @@ class Ledger:
     outbox: list[OutboxRow] = field(default_factory=list)
     replies: dict[tuple[str, str], str] = field(default_factory=dict)
     topics: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    """Instances of which a run ended: whom the topic ``closed`` is about."""
     _of_run: dict[RunKey, list[ActivityKey]] = field(default_factory=dict)
 
     # --- what was read

@@ -79,4 +79,5 @@ def judge_all(
         return [verdict for half in halves for verdict in judge_all(tx, half, needs_of, judge)]
     tx.db.execute("RELEASE items")
     tx.topics |= ledger.topics
+    tx.ended |= ledger.ended
     return verdicts

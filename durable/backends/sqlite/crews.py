@@ -56,16 +56,18 @@ def _host_clock() -> int:
 class Transaction:
     """What the work of a call is given: the connection, the time, and what to ring for when all is committed."""
 
-    __slots__ = ("db", "now_us", "topics", "url")
+    __slots__ = ("db", "ended", "now_us", "topics", "url")
 
     def __init__(self, db: sqlite3.Connection, now_us: int, url: str) -> None:
         self.db = db
         self.now_us = now_us
         self.url = url
         self.topics: set[str] = set()
+        self.ended: set[str] = set()
 
 
-Ring = Callable[[set[str]], None]
+Ring = Callable[[set[str], set[str] | None], None]
+"""Rings for topics; with the instances that ended here, or ``None``: any may have."""
 ALL_TOPICS = frozenset({"workflow", "activity", "question", "closed", "reply"})
 
 
@@ -106,16 +108,16 @@ class Writer:
     def run(self, calls: list[Call[Any]]) -> None:
         """All in one transaction."""
         try:
-            topics = self._transact(calls)
+            topics, ended = self._transact(calls)
         except sqlite3.Error as error:
             self._fail(calls, BackendError(explain(self._address.url, error)))
         except BaseException as error:
             self._fail(calls, error)
         else:
             if topics:
-                self._ring(topics)
+                self._ring(topics, ended)
 
-    def _transact(self, calls: list[Call[Any]]) -> set[str]:
+    def _transact(self, calls: list[Call[Any]]) -> tuple[set[str], set[str] | None]:
         db = self._db
         self._see_that_the_file_is_there()
         patiently(lambda: db.execute("BEGIN IMMEDIATE"), self._address.url, self._patience)
@@ -127,8 +129,8 @@ class Writer:
         db.execute("COMMIT")
         if (version := self._data_version()) != self._heard:
             self._heard = version
-            transaction.topics |= ALL_TOPICS
-        return transaction.topics
+            return set(ALL_TOPICS), None
+        return transaction.topics, transaction.ended
 
     def _do(self, call: Call[Any], transaction: Transaction) -> None:
         db = transaction.db
@@ -160,7 +162,7 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             if (version := self._data_version()) != self._heard:
                 self._heard = version
-                self._ring(set(ALL_TOPICS))
+                self._ring(set(ALL_TOPICS), None)
 
     def _data_version(self) -> int:
         """A number that changes when another connection has committed; ours does not change it."""

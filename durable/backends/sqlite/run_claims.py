@@ -27,6 +27,7 @@ from durable.backends.sql.handed import LastClaims
 from durable.backends.sql.ledger import Ledger, RunKey
 from durable.backends.sql.rows import InboxRow, RunRow
 from durable.backends.sqlite.crews import Transaction
+from durable.backends.sqlite.reading import read_events
 from durable.backends.sqlite.rows_io import CURRENT_RUN, INBOX_HEAD, KEY, load_runs, part, save
 
 CHILDREN_AT_ONCE = 100
@@ -231,7 +232,10 @@ def _task(tx: Transaction, row: RunRow, take: Callable[[RunRow], bool]) -> Workf
     if not take(row):
         return None
     all_of_them = len(messages) <= MAX_MESSAGES_PER_TASK
-    return workflow_task(row, messages[:MAX_MESSAGES_PER_TASK], all_of_them=all_of_them)
+    events = None
+    if row.head_number == 1:  # it was just made: its one event is a look-up away
+        events = read_events(tx.db, RunKey(row.instance_id, row.run_id), 0) or None
+    return workflow_task(row, messages[:MAX_MESSAGES_PER_TASK], all_of_them=all_of_them, events=events)
 
 
 def _messages(db: sqlite3.Connection, row: RunRow) -> tuple[Message, ...]:

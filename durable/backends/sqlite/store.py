@@ -64,10 +64,14 @@ class SqliteStore(WorkerCalls, ClientCalls, AdminCalls, TransactionCalls):
         self._writer.idle_seconds = HEAR_SECONDS if listening else None
         self._writer.wake()
 
-    def _ring(self, topics: set[str]) -> None:
+    def _ring(self, topics: set[str], ended: set[str] | None) -> None:
         """Called by the writer's thread."""
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens there any more
-            self._loop.call_soon_threadsafe(self.bell.ring, *cast(set[Topic], topics))
+            self._loop.call_soon_threadsafe(self._rung, cast(set[Topic], topics), ended)
+
+    def _rung(self, topics: set[Topic], ended: set[str] | None) -> None:
+        for topic in topics:
+            self.bell.ring(topic, ids=ended if topic == "closed" else None)
 
 
 async def open_store(url: str, **settings: Any) -> Backend:

@@ -287,7 +287,7 @@ class HeldTransaction:
         match verdict:
             case Accepted():
                 self._db.execute("COMMIT")
-                self._ring(tx.topics)
+                self._ring(tx.topics, tx.ended)
             case Refused(reason=reason):
                 raise BackendError(f"{self._label}: its result cannot be kept: {reason}")
             case Lost():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from durable.backends.records import (
@@ -34,24 +33,14 @@ from durable.backends.sql.attempts import (
 )
 from durable.backends.sql.changes import judge_extension, judge_release
 from durable.backends.sql.checkpoints import judge_checkpoint
-from durable.backends.sql.history import split_events
 from durable.backends.sql.ledger import Ledger, RunKey
 from durable.backends.sqlite import questions
 from durable.backends.sqlite.activity_claims import ActivityClaims
 from durable.backends.sqlite.calls import Calls
 from durable.backends.sqlite.crews import Transaction
 from durable.backends.sqlite.lane import Lane
-from durable.backends.sqlite.rows_io import part
+from durable.backends.sqlite.reading import read_events
 from durable.backends.sqlite.run_claims import RunClaims, close_done
-
-# A range of the primary key that begins with the row in which the first wanted event is, however long the history.
-HISTORY = (
-    "SELECT first_number, last_number, events, lengths FROM history "
-    "WHERE part = ? AND instance_id = ? AND run_id = ? AND first_number >= coalesce(("
-    "SELECT max(first_number) FROM history "
-    "WHERE part = ? AND instance_id = ? AND run_id = ? AND first_number <= ?), 0) "
-    "ORDER BY first_number"
-)
 
 
 class WorkerCalls(Calls):
@@ -162,24 +151,7 @@ def _release(ledger: Ledger, lease: Lease) -> Accepted | Lost:
 
 
 def _slice(tx: Transaction, wanted: HistoryRange) -> HistorySlice:
-    after = max(0, wanted.after)
-    of_run = (part(wanted.instance_id), wanted.instance_id, wanted.run_id)
-    events: list[bytes] = []
-    expected = None
-    for first, last, blob, lengths in tx.db.execute(HISTORY, (*of_run, *of_run, after + 1)):
-        some = _whole(blob, lengths, last - first + 1)
-        if some is None or (expected is not None and first != expected):
-            break
-        expected = last + 1
-        events += some[max(0, after + 1 - first) :]
+    events = read_events(tx.db, RunKey(wanted.instance_id, wanted.run_id), max(0, wanted.after))
     return HistorySlice(
-        instance_id=wanted.instance_id, run_id=wanted.run_id, after=wanted.after, events=tuple(events)
+        instance_id=wanted.instance_id, run_id=wanted.run_id, after=wanted.after, events=events
     )
-
-
-def _whole(blob: bytes, lengths: str | None, count: int) -> list[bytes] | None:
-    try:
-        events = split_events(blob, lengths)
-    except (json.JSONDecodeError, TypeError):
-        return None
-    return events if len(events) == count else None

@@ -81,3 +81,15 @@ class BellLaws(Laws):
             assert await listener.wait(LONGEST_WAIT_SECONDS)
         finally:
             listener.close()
+
+    @pytest.mark.parametrize("deed", [_close, _end], ids=["closed by its code", "ended from outside"])
+    async def test_the_ring_for_a_run_that_ended_names_its_instance(self, bench: Bench, deed: Deed) -> None:
+        await bench.scheduled("a")
+        listener = bench.store.bell.listen("closed")
+        try:
+            await deed(bench)
+            assert await listener.wait(LONGEST_WAIT_SECONDS)
+            assert listener.heard is not None
+            assert list(listener.heard) in (["a"], ["b"])
+        finally:
+            listener.close()

@@ -40,6 +40,16 @@ class ClaimLaws(Laws):
         assert (task.parent, task.wake_at_us, task.first_run_id) == (None, None, "r1")
         assert task.deadline_us == view.deadline_us
 
+    async def test_a_task_that_brings_events_brings_all_of_them(self, bench: Bench) -> None:
+        await bench.start("new", events=(b'{"first": "\xc3\xa4"}',))
+        await bench.start("two", events=(b"one", b"two"))
+        await bench.commit(step(await bench.start("begun", events=(b"one",)), events=(b"two", b"three")))
+        await bench.send(message("begun"))
+        for task in await bench.claim():
+            stored = await bench.history(task.instance_id, task.run_id)
+            assert len(stored) == task.head.number
+            assert task.events is None or task.events == stored
+
     async def test_a_claimed_run_is_not_handed_to_others(self, bench: Bench) -> None:
         await bench.start("a")
         await bench.claim_one("a", "w1")
