@@ -1,0 +1,153 @@
+"""What every call of the store is made of: a transaction, which is repeated as a whole when the server ends it; and for
+batches *lock, judge, write*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from durable.backends.records import Answer, Busy, Refused
+from durable.backends.sql.ledger import Ledger
+from durable.backends.sql.needs import Needs
+from durable.backends.sql.server.gathering import Gathering
+from durable.backends.sql.server.loading import load
+from durable.backends.sql.server.saving import save
+from durable.backends.sql.server.session import Again, Culprit, Database, Session, Topics
+from durable.errors import BackendError
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+R = TypeVar("R")
+
+ATTEMPTS = 10
+FIRST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.25
+
+
+async def repeated(url: str, attempt: Callable[[], Awaitable[R]]) -> R:
+    """Do it again when the server has ended the transaction, a few times; then it is a `BackendError`."""
+    pause = FIRST_PAUSE_SECONDS
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await attempt()
+        except Again:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+    try:
+        return await attempt()
+    except Again as error:
+        raise BackendError(
+            f"{url}: the server ended the transaction {ATTEMPTS} times, lastly: {error}"
+        ) from error
+
+
+class Calls:
+    """The database of a store, and whom to tell what was written."""
+
+    def __init__(self, database: Database, ring: Callable[[Topics], None]) -> None:
+        self._database = database
+        self._ring = ring
+
+    async def _write(self, work: Callable[[Session, Topics], Awaitable[R]], *, reserved: bool = False) -> R:
+        """Do this in a transaction; when it is committed, ring for the topics that it has added."""
+        topics: Topics = set()
+
+        def attempt() -> Awaitable[R]:
+            topics.clear()
+            return self._database.transact(lambda session: work(session, topics), reserved=reserved)
+
+        try:
+            result = await repeated(self._database.url, attempt)
+        except Culprit as error:
+            raise BackendError(f"{self._database.url} refuses a statement: {error}") from error
+        if topics:
+            self._ring(topics)
+        return result
+
+    async def _read(self, work: Callable[[Session], Awaitable[R]]) -> R:
+        """Look at what was committed so far."""
+        try:
+            return await repeated(self._database.url, lambda: self._database.read(work))
+        except Culprit as error:
+            raise BackendError(f"{self._database.url} refuses a query: {error}") from error
+
+
+class Batch(Generic[Q, A]):
+    """One kind of batch: `ask` locks, judges and writes items; what somebody else holds is answered `Busy`."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: Callable[[Topics], None],
+        needs_of: Callable[[Sequence[Q]], Needs],
+        judge: Callable[[Ledger, Q], A],
+        *,
+        reserved: bool = False,
+    ) -> None:
+        self._database = database
+        self._ring = ring
+        self._needs_of = needs_of
+        self._judge = judge
+        self._reserved = reserved
+        self._gathering: Gathering[Q, A] = Gathering(self._answer)
+
+    async def ask(self, items: Sequence[Q]) -> Answer[A]:
+        """Judge items one after the other, and write what was accepted."""
+        return await self._gathering.ask(items)
+
+    async def idle(self) -> None:
+        """Wait for what is under way."""
+        await self._gathering.idle()
+
+    async def _answer(self, items: Sequence[Q]) -> Answer[A]:
+        """Halves the batch when the server refuses it, until the item that it cannot keep stands alone."""
+        try:
+            judged = await repeated(self._database.url, lambda: self._transact(items))
+        except Culprit as error:
+            if len(items) == 1:
+                now = await self._database.read(lambda session: session.fetch("SELECT @now"))
+                return Answer(now_us=now[0][0], items=[Refused(reason=str(error))])  # type: ignore[list-item]
+            middle = len(items) // 2
+            halves = [await self._answer(half) for half in (items[:middle], items[middle:])]
+            return Answer(now_us=halves[-1].now_us, items=[one for half in halves for one in half.items])
+        if judged.topics:
+            self._ring(judged.topics)
+        return Answer(now_us=judged.now_us, items=judged.verdicts)
+
+    async def _transact(self, items: Sequence[Q]) -> Judged[A]:
+        return await self._database.transact(
+            lambda session: judge_all(session, items, self._needs_of, self._judge), reserved=self._reserved
+        )
+
+
+class Judged(Generic[A]):
+    """What came of a batch."""
+
+    __slots__ = ("now_us", "topics", "verdicts")
+
+    def __init__(self, now_us: int, verdicts: list[A], topics: Topics) -> None:
+        self.now_us = now_us
+        self.verdicts = verdicts
+        self.topics = topics
+
+
+async def judge_all(
+    session: Session,
+    items: Sequence[Q],
+    needs_of: Callable[[Sequence[Q]], Needs],
+    judge: Callable[[Ledger, Q], A],
+) -> Judged[A]:
+    """Lock and read, judge, write."""
+    loaded = await load(session, items, needs_of)
+    ledger = loaded.ledger
+    verdicts: list[A] = [Busy()] * len(items)  # type: ignore[list-item]  # part of every verdict that can come here
+    try:
+        for n in loaded.live:
+            verdicts[n] = judge(ledger, items[n])
+    except (ValueError, OverflowError) as error:
+        raise Culprit(" ".join(f"{type(error).__name__}: {error}".split())) from error
+    await save(session, ledger)
+    return Judged(ledger.now_us, verdicts, ledger.topics)
