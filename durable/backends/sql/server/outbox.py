@@ -100,7 +100,7 @@ class Look(NamedTuple):
 
 async def look_for_events(session: Session) -> Look:
     """Whether there is anything to be published now."""
-    found = dict(await session.fetch_union([Query(NOW), Query(FIRST_FREE), Query(NEXT_HELD)]))
+    found: dict[str, int] = dict(await session.fetch_union([Query(NOW), Query(FIRST_FREE), Query(NEXT_HELD)]))
     free, held = found.get("free"), found.get("held")
     return Look(found["now"], free is not None, free if free is not None else held)
 

@@ -39,11 +39,15 @@ FORGET_AT_MOST = 1_000
 
 _KEY: dict[str, Kind] = {**INSTANCE_KEY, "id": "id"}
 _COLUMNS = ("part", "instance_id", "id", "run_id", "name", "body", "expires_at_us", "claimable_at_us")
-_NEW = (*("part", "id", "instance_id", "run_id", "name", "body"), *("asked_at_us", "expires_at_us", "claimable_at_us", "kept_until_us"))  # fmt: skip
+_NEW = (
+    *("part", "id", "instance_id", "run_id", "name", "body", "asked_at_us", "expires_at_us"),
+    *("claimable_at_us", "kept_until_us"),
+)
 _ROW = columns(_COLUMNS, "q")
 NOW = "SELECT 'now', 0, '', '', '', '', '', @now, 0"
-WAITING = f"SELECT 'due', {_ROW} FROM @questions AS q WHERE q.claimable_at_us <= @now ORDER BY q.claimable_at_us LIMIT ?"
-NEXT_HELD = f"SELECT 'next', {_ROW} FROM @questions AS q WHERE q.claimable_at_us > @now ORDER BY q.claimable_at_us LIMIT 1"
+_HELD = f"{_ROW} FROM @questions AS q WHERE q.claimable_at_us"
+WAITING = f"SELECT 'due', {_HELD} <= @now ORDER BY q.claimable_at_us LIMIT ?"
+NEXT_HELD = f"SELECT 'next', {_HELD} > @now ORDER BY q.claimable_at_us LIMIT 1"
 LOCK_FREE = (
     f"SELECT {_ROW} FROM @questions AS q JOIN @wanted ON {same('q', _KEY)} "
     "ORDER BY q.part, q.instance_id, q.id FOR UPDATE SKIP LOCKED"
@@ -106,7 +110,8 @@ def _of_questions(keys: Iterable[tuple[str, str]]) -> Wanted:
 async def ask(session: Session, asked: Sequence[Question], topics: Topics) -> list[Ticket | NotFound]:
     """Put questions about runs that there are."""
     now_us = (await session.fetch("SELECT @now"))[0][0]
-    there = {QuestionKey(*row[:2]) for row in await session.fetch_wanted(REPLIES, _of_questions((one.ref.instance_id, one.id) for one in asked))}  # fmt: skip
+    wanted = _of_questions({(one.ref.instance_id, one.id) for one in asked})
+    there = {QuestionKey(*row[:2]) for row in await session.fetch_wanted(REPLIES, wanted)}
     runs = await runs_of(session, [one.ref for one in asked])
     rows: dict[QuestionKey, tuple[Any, ...]] = {}
     tickets: list[Ticket | NotFound] = []

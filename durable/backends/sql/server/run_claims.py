@@ -1,8 +1,8 @@
 """Claims of runs: those that are ready, overdue or stalled, and ended ones whose children are to be closed.
 
 A claim first *looks*: one statement, outside of any transaction, made of small queries each of which is one range of
-one index, whatever else is due. It gives the keys that are due, more than are wanted since others claim the same, and when
-the next one will be. When nothing is due, that was all. Else the rows are locked, looked at again, and handed out.
+one index, whatever else is due. It gives the keys that are due, more than are wanted since others claim the same, and
+when the next one will be. When nothing is due, that was all. Else the rows are locked, looked at again, and handed out.
 """
 
 from __future__ import annotations
