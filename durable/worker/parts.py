@@ -113,10 +113,7 @@ class Parts:
         self.activity_slot_free = asyncio.Event()
         self.draining = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._definitions = tuple(
-            Definition(workflow=d.name, version=d.version, build=self.build_of(d))
-            for d in registry.workflows.values()
-        )
+        self.learn()
 
     # --- who we are -----------------------------------------------------------------------------------------------
 
@@ -129,6 +126,13 @@ class Parts:
             queues=self.queues,
             workflows=self._definitions,
             activities=tuple(self.registry.activities),
+        )
+
+    def learn(self) -> None:
+        """Claim what is registered now; again after something was added."""
+        self._definitions = tuple(
+            Definition(workflow=d.name, version=d.version, build=self.build_of(d))
+            for d in self.registry.workflows.values()
         )
 
     def held_lease(self) -> HeldLease:
