@@ -1,5 +1,8 @@
 """What tests of workflows need; nothing of it is loaded by ``import durable``."""
 
+from durable.testing.environment import Environment, Recorded
+from durable.testing.mocks import Mock
 from durable.testing.replayer import replay
+from durable.testing.stuck import Stuck
 
-__all__ = ["replay"]
+__all__ = ["Environment", "Mock", "Recorded", "Stuck", "replay"]
