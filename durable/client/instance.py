@@ -289,32 +289,46 @@ class Instance(Generic[R_co]):
             case _:
                 return
 
-    async def query(self, name: str, /, *args: Any, timeout: float | timedelta = 10.0, **kwargs: Any) -> Any:
+    async def query(
+        self,
+        name: str,
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        timeout: float | timedelta = 10.0,
+        **more: Any,
+    ) -> Any:
         """Ask the workflow; any worker that has its code answers, also when it is paused, stalled or finished.
 
+        An argument of the query that has the name of one of ours goes into ``kwargs``: ``kwargs={"timeout": 5}``.
         Answers are plain JSON values. Raises `QueryFailed` when the query is unknown or raises, or the arguments do not
         fit; `InstanceNotFound`; ``TimeoutError`` when no worker answered within ``timeout`` (seconds or ``timedelta``).
         """
-        payload = self._client.arguments(f"query {name!r}", args, kwargs)
+        limit = seconds(timeout, "timeout")
+        payload = self._client.arguments(f"query {name!r}", args, _merged(f"query {name!r}", kwargs, more))
         ref = self._ref_of(await self._view())
-        return await self._client.questions.query(ref, name, payload, seconds(timeout, "timeout") or 0.0)
+        return await self._client.questions.query(ref, name, payload, limit)
 
     async def update(
         self,
         name: str,
         /,
         *args: Any,
+        kwargs: Mapping[str, Any] | None = None,
         key: str | None = None,
         timeout: float | timedelta | None = None,
-        **kwargs: Any,
+        **more: Any,
     ) -> Any:
         """Run an update inside the workflow and give its answer, plain JSON values. ``key`` makes a resend harmless.
+
+        An argument of the update that has the name of one of ours goes into ``kwargs``: ``kwargs={"key": "k-1"}``.
 
         Raises `UpdateRejected` (unknown, arguments that do not fit, refused by its validator; nothing was done), what
         the update raised, `InstanceFinished` if the workflow ends first, `InstanceNotFound`, ``TimeoutError``.
         """
-        payload = self._client.arguments(f"update {name!r}", args, kwargs)
-        return await self._client.questions.update(self, name, payload, key, seconds(timeout, "timeout"))
+        limit = seconds(timeout, "timeout")
+        payload = self._client.arguments(f"update {name!r}", args, _merged(f"update {name!r}", kwargs, more))
+        return await self._client.questions.update(self, name, payload, key, limit)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -349,6 +363,13 @@ class Instance(Generic[R_co]):
 
     def _missing(self) -> InstanceNotFound:
         return not_found(self._ref)
+
+
+def _merged(what: str, given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    both = sorted(set(given or {}) & set(more))
+    if both:
+        raise TypeError(f"{what} got {both[0]!r} twice: by itself and in kwargs=")
+    return {**(given or {}), **more}
 
 
 def description_of(view: InstanceView, converter: Converter) -> Description:

@@ -15,6 +15,9 @@ from typing import Any, overload
 
 from durable.core.failure import Failure, failure_of, type_name
 
+LONGEST_SECONDS = 1000 * 365.25 * 86_400
+"""A thousand years: what lies further ahead is no time that every store and `datetime` can hold."""
+
 
 @overload
 def seconds(value: float | timedelta, what: str, *, negative: bool = ..., infinite: bool = ...) -> float: ...
@@ -30,7 +33,7 @@ def seconds(
     """A duration given as seconds or ``timedelta``, in seconds; None stays None.
 
     Raises `ValueError`, which names ``what`` and the value, for NaN, for what is no number (``bool`` is
-    none), and, unless they are allowed, for negative and infinite durations.
+    none), for more than `LONGEST_SECONDS`, and, unless they are allowed, for negative and infinite durations.
     """
     if value is None:
         return None
@@ -46,6 +49,8 @@ def seconds(
         )
     if number < 0 and not negative:
         raise ValueError(f"{what} must not be negative, but is {value!r}")
+    if abs(number) > LONGEST_SECONDS and math.isfinite(number):
+        raise ValueError(f"{what} must be at most a thousand years, but is {value!r:.100}")
     return number
 
 
@@ -125,6 +130,7 @@ class Retry:
         delay = failure.retry_after_seconds
         if delay is None:
             delay = self._interval(attempt) * (1 + self.jitter * (2 * random() - 1))
+        delay = min(delay, LONGEST_SECONDS)
         if self.timeout is not None and elapsed_seconds + delay > self.timeout:
             return None
         return delay

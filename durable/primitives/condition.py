@@ -16,6 +16,7 @@ async def wait_condition(fn: Callable[[], object], timeout: float | timedelta | 
     ``timeout`` is seconds or ``timedelta``. Raises ``TimeoutError``, and whatever ``fn`` raises.
     """
     run = current_run("durable.wait_condition()")
+    limit = seconds(timeout, "timeout")
     with run.read_only("a condition"):
         holds = fn()
     if holds:
@@ -23,7 +24,7 @@ async def wait_condition(fn: Callable[[], object], timeout: float | timedelta | 
     future: asyncio.Future[None] = run.loop.create_future()
     run.conditions[future] = fn
     try:
-        async with asyncio.timeout(seconds(timeout, "timeout")):
+        async with asyncio.timeout(limit):
             await future
     finally:
         del run.conditions[future]

@@ -10,14 +10,12 @@ from durable.core.retry import seconds as to_seconds
 
 
 async def sleep(seconds: float | timedelta, name: str | None = None) -> None:
-    """Wait for a time (seconds or ``timedelta``). ``name`` is shown in the history."""
+    """Wait for a time (seconds or ``timedelta``; not positive: not at all). ``name`` is shown in the history.
+
+    Raises ``ValueError`` for NaN, and for more than a thousand years: to wait for ever, await an ``asyncio.Event()``.
+    """
     run = current_run("durable.sleep()")
-    delay = (
-        seconds.total_seconds()
-        if isinstance(seconds, timedelta)
-        else to_seconds(max(seconds, 0.0), "seconds")
-    )
-    assert delay is not None
+    delay = to_seconds(seconds, "seconds", negative=True)
     await _sleep_to(run, run.loop.time() + delay, name)
 
 

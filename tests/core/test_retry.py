@@ -81,6 +81,7 @@ def test_raised_wishes() -> None:
     assert delay(Retry(max_interval=1), error=RetryAfter(timedelta(minutes=5))) == 300
     assert delay(Retry(), error=RetryAfter(-5)) == 0
     assert delay(Retry(), error=RetryAfter(math.inf)) == 1
+    assert delay(Retry(), error=RetryAfter(1e300)) == delay(Retry(), error=RetryAfter(timedelta.max)) < 1e11
     assert delay(Retry(), attempt=3, error=RetryAfter(1)) is None
 
 
@@ -177,10 +178,27 @@ def test_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [math.nan, math.inf, -math.inf, -1, timedelta(seconds=-1), True, "1", 10**400, 1j, []]
+    "value",
+    [
+        math.nan,
+        math.inf,
+        -math.inf,
+        -1,
+        timedelta(seconds=-1),
+        timedelta.max,
+        1e300,
+        1e11,
+        True,
+        "1",
+        10**400,
+        1j,
+        [],
+    ],
 )
 def test_seconds_refuses_and_names_what(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^queue_timeout must "):
         seconds(value, "queue_timeout")
     with pytest.raises(ValueError, match="finite"):
         seconds(math.nan, "t", negative=True, infinite=True)
+    with pytest.raises(ValueError, match="at most a thousand years"):
+        seconds(-1e300, "t", negative=True, infinite=True)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -119,6 +120,82 @@ async def test_odd_arguments_of_create(ends: tuple[Client, Store]) -> None:
         await client.create_instance(waits, timeout=-1)
     with pytest.raises(TypeError, match="tags"):
         await client.create_instance(waits, tags={"a": 1})  # type: ignore[dict-item]
+
+
+async def _enter(context: Any) -> None:
+    async with context:
+        pass
+
+
+DOORS: dict[str, Callable[[Client, Any], Any]] = {
+    "create": lambda client, span: client.create_instance(waits, timeout=span),
+    "signal_with_start": lambda client, span: client.signal_with_start(
+        waits, id="a", signal="go", value=1, timeout=span
+    ),
+    "result": lambda client, span: client.get_instance("a").result(timeout=span),
+    "query": lambda client, span: client.get_instance("a").query("q", timeout=span),
+    "update": lambda client, span: client.get_instance("a").update("u", timeout=span),
+    "purge": lambda client, span: client.purge(older_than=span),
+    "lease": lambda client, span: _enter(durable.Worker(client, [waits], lease=span)),
+    "shutdown": lambda client, span: _enter(durable.Worker(client, [waits], shutdown_timeout=span)),
+    "workflow": lambda client, span: client.create_instance(waits.options(timeout=span)),
+    "activity": lambda _, span: durable.activity(timeout=span),
+    "queue_timeout": lambda _, span: durable.activity(queue_timeout=span),
+    "heartbeat_timeout": lambda _, span: durable.activity(heartbeat_timeout=span),
+    "retry": lambda _, span: durable.Retry(timeout=span),
+    "retry_initial": lambda _, span: durable.Retry(initial=span),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "span", [-1, -0.001, math.nan, math.inf, 1e300, timedelta.max, timedelta.min, "5"], ids=str
+)
+async def test_a_time_that_makes_no_sense_is_refused_at_the_door(
+    ends: tuple[Client, Store], door: str, span: Any
+) -> None:
+    client, store = ends
+    with pytest.raises(ValueError, match=r"must (not )?be"):
+        made = DOORS[door](client, span)
+        if asyncio.iscoroutine(made):
+            await made
+        elif callable(made):  # a decorator
+
+            async def plain() -> None: ...
+
+            made(plain)
+    assert store.calls == ["migrate"]
+
+
+async def test_a_long_time_is_taken_everywhere(ends: tuple[Client, Store]) -> None:
+    client, _ = ends
+    instance = await client.create_instance(waits, id="long", timeout=timedelta(days=365_000))
+    deadline = (await instance.describe()).deadline
+    assert deadline is not None and deadline.year > 2900
+
+
+async def test_arguments_of_a_handler_may_have_the_names_of_ours(ends: tuple[Client, Store]) -> None:
+    client, _ = ends
+
+    @durable.workflow
+    async def settings() -> None:
+        @durable.query
+        def shown(timeout: int, kwargs: int) -> list[int]:
+            return [timeout, kwargs]
+
+        @durable.update
+        async def changed(key: str, timeout: int = 0, more: int = 0) -> str:
+            return f"{key} {timeout} {more}"
+
+        await durable.wait_condition(lambda: False)
+
+    async with durable.Worker(client, [settings]):
+        instance = await client.create_instance(settings)
+        assert await instance.query("shown", kwargs={"timeout": 1, "kwargs": 2}, timeout=5) == [1, 2]
+        answer = instance.update("changed", more=3, kwargs={"key": "a", "timeout": 2}, key="k", timeout=5)
+        assert await answer == "a 2 3"
+        with pytest.raises(TypeError, match=r"update 'changed' got 'more' twice"):
+            await instance.update("changed", "a", more=3, kwargs={"more": 4})
 
 
 async def test_what_is_no_workflow() -> None:
