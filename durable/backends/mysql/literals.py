@@ -1,9 +1,9 @@
 """Values as SQL. Both drivers put values into the text of a statement, each a little differently; so we do it once.
 
 A statement is bytes in UTF-8. Texts have backslash escapes, which is right because every connection has our
-``sql_mode`` (`borrowing` lends it to connections that are not ours), and because no byte of a character of more than one
-byte looks like a quote or a backslash. A text that has no UTF-8 (a lone surrogate) and a number that is no 64-bit integer
-raise ``ValueError``: they are the mistake of one item.
+``sql_mode`` (`borrowing` lends it to connections that are not ours), and because no byte of a character of more than
+one byte looks like a quote or a backslash. A text that has no UTF-8 (a lone surrogate) and a number that is no 64-bit
+integer raise ``ValueError``: they are the mistake of one item.
 """
 
 from __future__ import annotations
