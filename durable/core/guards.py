@@ -35,7 +35,7 @@ from threading import get_ident
 from types import BuiltinFunctionType, FrameType
 from typing import Any, NoReturn, Protocol
 
-from durable.core import guarded_datetime
+from durable.core import guarded_datetime, refused_asyncio
 from durable.core.rebinding import rebind
 from durable.errors import ForbiddenInWorkflow
 
@@ -318,6 +318,7 @@ def install() -> None:
     _install_randomness()
     if escaped := guarded_datetime.install(running, _run_of):
         _log.warning("this Python lets workflow code see the real %s: use durable.now()", ", ".join(escaped))
+    refused_asyncio.install(lambda: bool(running) and get_ident() in running, _replace)
     rebind(_guard_of)
     sys.addaudithook(_audit)
 
