@@ -53,7 +53,8 @@ class Worker:
     def __init__(
         self,
         client: Client,
-        definitions: Iterable[Workflow[Any, Any] | Activity[Any, Any] | ModuleType],
+        # Not of a narrower type: a checker infers `list[object]` for [charge, weigh] and for [checkout, charge].
+        definitions: Iterable[object],
         *,
         queues: Iterable[str] = ("default",),
         max_activities: int = 100,

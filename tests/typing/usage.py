@@ -131,7 +131,12 @@ async def client_side() -> None:
         async with durable.Worker(client, [checkout, child, charge, weigh, shop.ship], lease=5):
             pass
         await durable.Worker(client, [checkout], queues=["default", "eu"]).run()
-        durable.Worker(client, [len])  # type: ignore[list-item]
+
+        # Lists that were made beforehand, whatever a checker takes them for.
+        code = [checkout, charge, shop.ship]
+        durable.Worker(client, code)
+        workflows, activities = [child, checkout], [charge, weigh]
+        durable.Worker(client, [*workflows, *activities])
 
 
 @durable.workflow  # type: ignore[arg-type]
