@@ -12,8 +12,9 @@ Above it:
     saving.py        writes the net changes of a `Ledger`: a fixed number of statements, whatever the size of the batch
     judging.py       lock, judge, write: retries a whole transaction, halves a batch that the server refuses
     gathering.py     the group commit: calls that arrive while one of their kind is in flight become one
-    waiting.py       the first look of a claim: one statement, and no transaction when nothing is due
-    run_claims.py activity_claims.py questions.py outbox.py deletion.py finding.py audit.py audit_rules.py
+    reading.py       reads histories
+    run_claims.py activity_claims.py     a first look (one statement, and no more when nothing is due), then a claim
+    questions.py outbox.py roles.py deletion.py finding.py holdings.py audit.py audit_rules.py
     worker_calls.py client_calls.py admin_calls.py     the three parts of the contract
     transaction_calls.py                               the optional part
     store.py         all of it together

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from durable.backends.records import Answer, Busy, Refused
 from durable.backends.sql.ledger import Ledger
@@ -15,7 +15,7 @@ from durable.backends.sql.needs import Needs
 from durable.backends.sql.server.gathering import Gathering
 from durable.backends.sql.server.loading import load
 from durable.backends.sql.server.saving import save
-from durable.backends.sql.server.session import Again, Culprit, Database, Session, Topics
+from durable.backends.sql.server.session import Again, Culprit, Database, Ring, Session, Topics
 from durable.errors import BackendError
 
 Q = TypeVar("Q")
@@ -47,24 +47,36 @@ async def repeated(url: str, attempt: Callable[[], Awaitable[R]]) -> R:
 class Calls:
     """The database of a store, and whom to tell what was written."""
 
-    def __init__(self, database: Database, ring: Callable[[Topics], None]) -> None:
+    def __init__(self, database: Database, ring: Ring) -> None:
         self._database = database
         self._ring = ring
+        self._batches: list[Batch[Any, Any]] = []
 
-    async def _write(self, work: Callable[[Session, Topics], Awaitable[R]], *, reserved: bool = False) -> R:
+    def _batch(
+        self,
+        needs_of: Callable[[Sequence[Q]], Needs],
+        judge: Callable[[Ledger, Q], A],
+        *,
+        reserved: bool = False,
+    ) -> Batch[Q, A]:
+        batch = Batch(self._database, self._ring, needs_of, judge, reserved=reserved)
+        self._batches.append(batch)
+        return batch
+
+    async def _write(self, work: Callable[[Session, Topics], Awaitable[R]], *, lazy: bool = False) -> R:
         """Do this in a transaction; when it is committed, ring for the topics that it has added."""
         topics: Topics = set()
 
         def attempt() -> Awaitable[R]:
             topics.clear()
-            return self._database.transact(lambda session: work(session, topics), reserved=reserved)
+            return self._database.transact(lambda session: work(session, topics), lazy=lazy)
 
         try:
             result = await repeated(self._database.url, attempt)
         except Culprit as error:
             raise BackendError(f"{self._database.url} refuses a statement: {error}") from error
         if topics:
-            self._ring(topics)
+            self._ring(topics, set())
         return result
 
     async def _read(self, work: Callable[[Session], Awaitable[R]]) -> R:
@@ -81,7 +93,7 @@ class Batch(Generic[Q, A]):
     def __init__(
         self,
         database: Database,
-        ring: Callable[[Topics], None],
+        ring: Ring,
         needs_of: Callable[[Sequence[Q]], Needs],
         judge: Callable[[Ledger, Q], A],
         *,
@@ -114,7 +126,7 @@ class Batch(Generic[Q, A]):
             halves = [await self._answer(half) for half in (items[:middle], items[middle:])]
             return Answer(now_us=halves[-1].now_us, items=[one for half in halves for one in half.items])
         if judged.topics:
-            self._ring(judged.topics)
+            self._ring(judged.topics, judged.ended)
         return Answer(now_us=judged.now_us, items=judged.verdicts)
 
     async def _transact(self, items: Sequence[Q]) -> Judged[A]:
@@ -126,12 +138,13 @@ class Batch(Generic[Q, A]):
 class Judged(Generic[A]):
     """What came of a batch."""
 
-    __slots__ = ("now_us", "topics", "verdicts")
+    __slots__ = ("ended", "now_us", "topics", "verdicts")
 
-    def __init__(self, now_us: int, verdicts: list[A], topics: Topics) -> None:
-        self.now_us = now_us
+    def __init__(self, ledger: Ledger, verdicts: list[A]) -> None:
+        self.now_us = ledger.now_us
+        self.topics = ledger.topics
+        self.ended = ledger.ended
         self.verdicts = verdicts
-        self.topics = topics
 
 
 async def judge_all(
@@ -150,4 +163,4 @@ async def judge_all(
     except (ValueError, OverflowError) as error:
         raise Culprit(" ".join(f"{type(error).__name__}: {error}".split())) from error
     await save(session, ledger)
-    return Judged(ledger.now_us, verdicts, ledger.topics)
+    return Judged(ledger, verdicts)

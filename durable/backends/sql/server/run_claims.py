@@ -36,6 +36,7 @@ from durable.backends.sql.server.loading import (
     part,
     same,
 )
+from durable.backends.sql.server.reading import Wish, read_events
 from durable.backends.sql.server.saving import save
 from durable.backends.sql.server.session import Query, Row, Session, Wanted
 from durable.backends.sql.server.tables import CLOSINGS, Kind
@@ -307,11 +308,14 @@ async def _tasks(session: Session, rows: Sequence[RunRow]) -> list[tuple[RunRow,
                     number=one.number, key=one.key, kind=one.kind, body=one.body, sent_at_us=one.sent_at_us
                 )
             )
+    made = [Wish(row.instance_id, row.run_id, 0) for row in rows if row.head_number == 1]
+    events = await read_events(session, made)
     tasks = []
     for row in rows:
-        messages = inboxes[row.instance_id]
+        messages = tuple(inboxes[row.instance_id])
         first, all_of_them = messages[:MAX_MESSAGES_PER_TASK], len(messages) <= MAX_MESSAGES_PER_TASK
-        tasks.append((row, workflow_task(row, tuple(first), all_of_them=all_of_them)))
+        its_events = events.get(Wish(row.instance_id, row.run_id, 0)) or None
+        tasks.append((row, workflow_task(row, first, all_of_them=all_of_them, events=its_events)))
     return tasks
 
 

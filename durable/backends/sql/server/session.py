@@ -28,6 +28,8 @@ from durable.backends.sql.server.tables import Kind, Table
 R = TypeVar("R")
 Row = tuple[Any, ...]
 Topics = set[str]
+Ring = Callable[[Topics, set[str]], None]
+"""Rings for topics that were written here; with the ids of instances of which a run ended."""
 
 
 class Again(Exception):
@@ -140,12 +142,15 @@ class Database(Protocol):
     tag_test: str
     """A condition with two ``?``: the JSON text ``i.tags`` has this name with this text as its value."""
 
-    async def transact(self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False) -> R:
+    async def transact(
+        self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False, lazy: bool = False
+    ) -> R:
         """Do the work in one transaction (READ COMMITTED) and commit it.
 
         If it raises, all is rolled back and the exception passed on (`Again` and `Culprit` among them: repeating is
         the caller's). A connection whose state is not known (cancelled, timed out, broken) is discarded.
-        ``reserved``: use the capacity that is kept for the renewal of leases.
+        ``reserved``: use the capacity that is kept for the renewal of leases. ``lazy``: it leases, and no more, so the
+        commit need not wait for the disk.
         """
         ...
 

@@ -1,0 +1,60 @@
+"""Reads histories: the events of runs, out of rows that each hold what one checkpoint wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from durable.backends.sql.history import split_events
+from durable.backends.sql.server.loading import RUN_KEY, part
+from durable.backends.sql.server.session import Session, Wanted
+from durable.backends.sql.server.tables import Kind
+
+_FROM: dict[str, Kind] = {**RUN_KEY, "beyond": "int"}
+_OF_RUN = "{0}.part = wanted.part AND {0}.instance_id = wanted.instance_id AND {0}.run_id = wanted.run_id"
+# A range of the primary key that begins with the row in which the first wanted event is, however long the history.
+HISTORY = (
+    "SELECT h.instance_id, h.run_id, wanted.beyond AS beyond, h.first_number, h.last_number, h.events, h.lengths "
+    f"FROM @history AS h WHERE {_OF_RUN.format('h')} AND h.first_number >= coalesce("
+    f"(SELECT max(g.first_number) FROM @history AS g WHERE {_OF_RUN.format('g')} "
+    "AND g.first_number <= wanted.beyond + 1), 0) ORDER BY h.first_number"
+)
+
+
+class Wish(NamedTuple):
+    """The events of a run beyond a number."""
+
+    instance_id: str
+    run_id: str
+    beyond: int
+
+
+async def read_events(session: Session, wishes: Iterable[Wish]) -> dict[Wish, tuple[bytes, ...]]:
+    """The events, up to a row that is missing or broken: the head's number tells that some lack."""
+    rows: dict[Wish, list[tuple[int, int, bytes, str | None]]] = {wish: [] for wish in wishes}
+    if not rows:
+        return {}
+    wanted = Wanted(_FROM, [(part(wish.instance_id), *wish) for wish in rows])
+    for instance_id, run_id, beyond, first, last, blob, lengths in await session.fetch_each(HISTORY, wanted):
+        rows[Wish(instance_id, run_id, beyond)].append((first, last, blob, lengths))
+    return {wish: _joined(found, wish.beyond) for wish, found in rows.items()}
+
+
+def _joined(rows: Iterable[tuple[int, int, bytes, str | None]], beyond: int) -> tuple[bytes, ...]:
+    events: list[bytes] = []
+    expected = None
+    for first, last, blob, lengths in rows:
+        some = _whole(blob, lengths, last - first + 1)
+        if some is None or (expected is not None and first != expected):
+            break
+        expected = last + 1
+        events += some[max(0, beyond + 1 - first) :]
+    return tuple(events)
+
+
+def _whole(blob: bytes, lengths: str | None, count: int) -> list[bytes] | None:
+    try:
+        events = split_events(blob, lengths)
+    except (ValueError, TypeError):
+        return None
+    return events if len(events) == count else None
