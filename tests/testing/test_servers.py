@@ -343,3 +343,26 @@ async def test_a_container_is_made_hurt_and_removed(tmp_path: Path, monkeypatch:
         f"start --attach {name}",
     ]
     assert calls[-1] == f"rm --force --volumes {name}"
+
+
+async def test_a_standby_has_what_was_acknowledged_when_the_primary_is_killed() -> None:
+    import asyncpg
+
+    try:
+        async with servers.private("postgres", durable=True) as primary, servers.standby(primary) as standby:
+            before = await asyncpg.connect(primary.url)
+            await before.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            await before.execute("SELECT pg_reload_conf()")
+            while await before.fetchval("SELECT sync_state FROM pg_stat_replication") != "sync":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # another process's doing
+            await before.execute("CREATE TABLE kept AS SELECT 1 AS number")
+            await primary.kill()
+            before.terminate()
+            after = await asyncpg.connect(standby.url)
+            assert await after.fetchval("SELECT pg_is_in_recovery()")
+            assert await after.fetchval("SELECT pg_promote()")
+            await after.execute("INSERT INTO kept VALUES (2)")  # waits for no standby
+            assert await after.fetchval("SELECT sum(number) FROM kept") == 3
+            await after.close()
+    except servers.Unavailable as missing:
+        _skip("postgres", missing)

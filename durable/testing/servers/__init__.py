@@ -27,7 +27,7 @@ from durable.testing.servers.plan import Plan, Unavailable
 from durable.testing.servers.server import Keeper, Server
 from durable.testing.servers.sharing import Share, join
 
-__all__ = ["SERVICES", "Server", "Share", "Unavailable", "private", "required", "shared"]
+__all__ = ["SERVICES", "Server", "Share", "Unavailable", "private", "required", "shared", "standby"]
 
 SERVICES = {"postgres": postgres, "mysql": mysql}
 SOURCES = ("url", "installed", "wheel", "docker")
@@ -44,17 +44,28 @@ async def private(service: str, *, durable: bool = False) -> AsyncIterator[Serve
         yield server
 
 
+@asynccontextmanager
+async def standby(primary: Server) -> AsyncIterator[Server]:
+    """A hot standby of a private PostgreSQL, which follows it until it is promoted (``SELECT pg_promote()``)."""
+    plan = postgres.standby(primary.plan, primary.url)
+    async with await asyncio.to_thread(_started, plan) as server:
+        yield server
+
+
 def _start(service: str, durable: bool) -> Server:
     problems = []
     for plan in _plans(service, durable=durable):
         try:
-            keeper = Keeper(plan)
+            return _started(plan)
         except Unavailable as problem:
             problems.append(f"{plan.source}: {problem}")
-            continue
-        url = plan.url.format(port=keeper.state["port"])
-        return Server(service, plan.source, url, keeper.state["pid"], keeper)
     raise Unavailable("\n".join(problems))
+
+
+def _started(plan: Plan) -> Server:
+    keeper = Keeper(plan)
+    url = plan.url.format(port=keeper.state["port"])
+    return Server(plan.service, plan.source, url, keeper.state["pid"], keeper)
 
 
 def shared(service: str, folder: Path) -> Share:

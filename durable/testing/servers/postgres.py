@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from durable.testing.servers import docker
-from durable.testing.servers.plan import Plan, open_to_all, service_user
+from durable.testing.servers.plan import Plan, Unavailable, open_to_all, service_user
 
 ADVICE = (
     "install one (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql), or start Docker, or"
@@ -139,6 +140,26 @@ def _plan(
         user=service_user("postgres"),
         farewell=signal.SIGINT,  # "fast": it ends the sessions, and leaves the data in order
         death=signal.SIGQUIT,  # "immediate": it takes its children along
+    )
+
+
+def standby(primary: Plan, url: str) -> Plan:
+    """A copy of the running server at ``url``, which ``primary`` started: a hot standby that follows it.
+
+    Its replication is asynchronous until the primary is told to wait for it. The password is the primary's.
+    """
+    program = primary.start[0]
+    if primary.signals is not None:
+        raise Unavailable(f"a standby of a server in a container ({primary.source}) is not provided for")
+    copy = [program.removesuffix("postgres") + "pg_basebackup", "--pgdata={data}", f"--dbname={url}"]
+    copy += ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]
+    return replace(
+        primary,
+        source=f"standby, {primary.source}",
+        files={},
+        prepare=[copy],
+        # What the copied settings say of standbys was meant for the primary.
+        start=[*primary.start, "-c", "synchronous_standby_names="],
     )
 
 

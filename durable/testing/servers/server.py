@@ -76,6 +76,13 @@ class Server:
         return Path(self._keeper.state["folder"])
 
     @property
+    def plan(self) -> Plan:
+        """Of a private server: how it was started."""
+        if self._keeper is None:
+            raise RuntimeError(f"{self.source} is shared, or not ours: how it was started is not known here")
+        return self._keeper.plan
+
+    @property
     def keeper_pid(self) -> int:
         """Of a private server: the process that keeps it, and takes it along at its own end."""
         if self._keeper is None:
@@ -119,6 +126,7 @@ class Keeper:
     """The pipe to the process that keeps a server. The calls block."""
 
     def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(KEEPER)],
             stdin=subprocess.PIPE,
