@@ -70,6 +70,43 @@ async def task_groups() -> list[Any]:
     return [said, errors, value]
 
 
+@table.works(
+    "create_task_group CancelScope", 24, "What is cancelled is cancelled in the same order everywhere."
+)
+async def cancelling_a_group() -> int:
+    said: list[str] = []
+
+    async def leaf(name: str) -> None:
+        with anyio.CancelScope():
+            try:
+                await anyio.sleep_forever()
+            finally:
+                said.append(name)
+
+    async def branch(name: str) -> None:
+        async with anyio.create_task_group() as group:
+            for index in range(4):
+                group.start_soon(leaf, f"{name}.{index}")
+
+    async with anyio.create_task_group() as group:
+        for index in range(6):
+            group.start_soon(branch, str(index))
+        await anyio.sleep(1)
+        group.cancel_scope.cancel()
+    await echo(said)
+    return len(said)
+
+
+@table.works("TaskHandle CancelScope", 20)
+async def sets_of_handles() -> int:
+    async with anyio.create_task_group() as group:
+        handles = {group.create_task(_named(str(index)), name=str(index)) for index in range(20)}
+        scopes = {anyio.CancelScope(deadline=index) for index in range(20)}
+        await echo([handle.name for handle in handles] + [scope.deadline for scope in scopes])
+        assert all(isinstance(handle, anyio.TaskHandle) for handle in handles)
+    return len(handles)
+
+
 @table.works("TASK_STATUS_IGNORED", "called")
 async def ignored_status() -> str:
     async def begin(*, task_status: anyio.abc.TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> str:

@@ -93,6 +93,61 @@ async def waiting() -> list[Any]:
     return [*result, len([task for task in done if task.exception() is None])]
 
 
+@table.works("wait all_tasks", 40)
+async def iterating_over_sets_of_tasks() -> int:
+    """What the history holds is in the order of these sets."""
+    done, _ = await asyncio.wait(
+        {asyncio.create_task(_named(str(index)), name=str(index)) for index in range(20)}
+    )
+    await echo([task.get_name() for task in done])
+    rest = [asyncio.create_task(_named(str(index), 1)) for index in range(19)]
+    await asyncio.sleep(0)
+    await echo([task.get_name() for task in asyncio.all_tasks()])
+    await asyncio.wait(rest)
+    return len(done) + len(rest) + 1
+
+
+@table.works("TaskGroup", 20, "What is cancelled when one fails is cancelled in the same order everywhere.")
+async def aborting_a_group() -> int:
+    said: list[str] = []
+
+    async def wait(name: str) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            said.append(name)
+
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise ValueError
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for index in range(20):
+                group.create_task(wait(str(index)))
+            group.create_task(fails())
+    except* ValueError:
+        pass
+    await echo(said)
+    return len(said)
+
+
+@table.works("as_completed", 20, "The same for a set of tasks.")
+async def completing_a_set() -> int:
+    tasks = {asyncio.create_task(_named(str(index))) for index in range(20)}
+    order = [await each for each in asyncio.as_completed(tasks)]
+    await echo(order)
+    return len(order)
+
+
+@table.works("gather", 20, "Its futures may stand in sets.")
+async def a_set_of_gatherings() -> int:
+    names = {asyncio.gather(_named(str(index))): str(index) for index in range(20)}
+    await echo([names[each] for each in set(names)])
+    await asyncio.wait(names)
+    return len(names)
+
+
 @table.works("wait", ["b", "a"], "Answers of activities come in the order of history.")
 async def waiting_for_activities() -> list[str]:
     first, second = asyncio.create_task(_named("a", 5)), asyncio.create_task(echo("b"))
