@@ -11,8 +11,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar, TypeVarTuple, cast, overload
 
-import orjson
-
 from durable.backends.batches import Batches
 from durable.backends.clock import StoreClock
 from durable.backends.contract import Backend, TransactionStore
@@ -44,6 +42,7 @@ from durable.backends.records import (
 from durable.client.address import Address, open_backend
 from durable.client.asking import Asking
 from durable.client.endings import termination
+from durable.client.export import history_text
 from durable.client.instance import Instance, Page, description_of
 from durable.client.later import demand_told_before
 from durable.client.verdicts import demand, is_accepted, not_found
@@ -405,13 +404,7 @@ class Client:
         """The history of an instance's run as text, for `durable.testing.replay` and for keeping."""
         view = await self.view(InstanceRef(instance_id=id, run_id=run_id))
         answer = await self.store.read_history([HistoryRange(instance_id=id, run_id=view.run_id)])
-        parent = None if view.parent is None else (view.parent.instance_id, view.parent.run_id)
-        header = {
-            "format": 1, "instance_id": id, "run_id": view.run_id, "workflow": view.workflow, "version": view.version,
-            "first_run_id": view.first_run_id, "parent": parent,  # code may ask for them: durable.info()
-        }  # fmt: skip
-        lines = [orjson.dumps(header), *answer.items[0].events]
-        return b"\n".join(lines).decode()
+        return history_text(view, answer.items[0].events)
 
     # --- activities that are finished from elsewhere ----------------------------------------------------------------
 
