@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, overload
 
 from durable.backends.memory import MemoryStore, open_store
-from durable.backends.records import Filter
+from durable.backends.records import Filter, HistoryRange, InstanceView
 from durable.client.client import Client
+from durable.client.export import history_text
 from durable.client.instance import HistoryEvent, Instance
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.primitives.activity import Activity
@@ -42,12 +43,25 @@ When = float | timedelta | datetime
 _NEVER_SECONDS = 1000 * 365 * 24 * 3600.0
 """The length of a lease: a worker that lives in the test's own process does not die of a year that is skipped."""
 
+_seen: list[list[Environment]] = []
+
+
+@contextlib.contextmanager
+def environments_of_a_test() -> Iterator[list[Environment]]:
+    """A list of every environment that is opened inside of the block."""
+    found: list[Environment] = []
+    _seen.append(found)
+    try:
+        yield found
+    finally:
+        _seen.remove(found)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """A run that an environment has carried: its history as text, and the workflow that it followed.
 
-    ``workflow`` is ``None`` for one that was mocked.
+    ``workflow`` is ``None`` for one that was mocked, ``codec`` what its payloads were encoded with.
     """
 
     instance_id: str
@@ -55,6 +69,7 @@ class Recorded:
     name: str
     text: str
     workflow: Workflow[..., Any] | None
+    codec: Codec | None = None
 
 
 class Environment:
@@ -87,13 +102,14 @@ class Environment:
         self._cache_size = cache_size
         self._patience_seconds = patience
         self._longest = longest
+        self._codec = codec
         self._converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
         self._mocked: set[tuple[str, str]] = set()
         self._worker: _Worker | None = None
         self._client: VirtualClient | None = None
         self._skipping: asyncio.Task[None] | None = None
-        self.recorded: list[Recorded] = []
-        """The runs of this environment, once it is closed."""
+        self._store: MemoryStore | None = None
+        self._left: list[Recorded] = []
         self.register(*definitions)
 
     def __repr__(self) -> str:
@@ -106,6 +122,7 @@ class Environment:
             raise RuntimeError("this environment was entered already: make a new one for each test")
         store = await open_store("memory://", clock=self._clock)
         assert isinstance(store, MemoryStore)
+        self._store = store
         stirring = Stirring()
         watched: Any = Watched(store, stirring)
         workers_client = Client(watched, self._converter, POLL_SECONDS)
@@ -133,16 +150,16 @@ class Environment:
             watched, self._converter, self._clock, self._skipper, self._learn, self._seed
         )
         await worker.__aenter__()
+        for seen in _seen:
+            seen.append(self)
         self._skipping = asyncio.get_running_loop().create_task(self._skipper.run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.recorded = await self.histories()
-        finally:
-            await self._close()
+        self._left, self._store = self.recorded, None
+        await self._close()
         if error is None:
             self._skipper.raise_failures()
 
@@ -309,21 +326,29 @@ class Environment:
         """The events of an instance (or of an id), when all that can be done at this time is done."""
         return await self._handle(instance).history()
 
-    async def histories(self) -> list[Recorded]:
-        """Every run that there is, with its history as text: for `durable.testing.replay`, and for keeping."""
-        found = []
-        for view in (await self.client.store.find(Filter(limit=1_000_000, newest_first=False))).items:
-            text = await self.client.export_history(view.instance_id, view.run_id)
-            found.append(
-                Recorded(
-                    instance_id=view.instance_id,
-                    run_id=view.run_id,
-                    name=view.workflow,
-                    text=text,
-                    workflow=self._workflow(view.workflow, view.version),
-                )
-            )
-        return found
+    @property
+    def recorded(self) -> list[Recorded]:
+        """Every run that there is (or was, once the environment is closed), oldest first, with its history as text.
+
+        For `durable.testing.replay`, and for keeping: see `durable.testing.freeze`.
+        """
+        if self._store is None:
+            return self._left
+        views = _at_once(self._store.find(Filter(limit=1_000_000, newest_first=False))).items
+        return [self._recorded(view) for view in views]
+
+    def _recorded(self, view: InstanceView) -> Recorded:
+        assert self._store is not None
+        asked = HistoryRange(instance_id=view.instance_id, run_id=view.run_id)
+        events = _at_once(self._store.read_history([asked])).items[0].events
+        return Recorded(
+            instance_id=view.instance_id,
+            run_id=view.run_id,
+            name=view.workflow,
+            text=history_text(view, events),
+            workflow=self._workflow(view.workflow, view.version),
+            codec=self._codec,
+        )
 
     def _workflow(self, name: str, version: str) -> Workflow[..., Any] | None:
         if (name, version) in self._mocked:
@@ -383,6 +408,16 @@ class Environment:
                 await value
 
         self._skipper.call(asyncio.get_running_loop().create_task(called(), name="durable environment: at"))
+
+
+def _at_once(call: Coroutine[Any, Any, T]) -> T:
+    """What a call of the memory store gives: it never waits, so that no loop is needed."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    raise RuntimeError("the memory store waited for something")
 
 
 class _Worker(Worker):
