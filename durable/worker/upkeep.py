@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from durable.backends.records import ChildRef, Closing, End, InstanceRef, NewMessage, Overdue
+from durable.backends.records import ChildRef, Claimant, Closing, End, InstanceRef, NewMessage, Overdue
 from durable.client.endings import termination, time_out
 from durable.core import messages
 from durable.errors import BackendError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 STALLED_EVERY_SECONDS = 60.0
+STALLED_AGAIN_SECONDS = 1.0
 STALLED_BATCH = 100
 _log = logging.getLogger("durable")
 
@@ -50,20 +51,23 @@ class Upkeep:
 
     async def try_stalled(self) -> None:
         """Until cancelled: at the start those that stalled under other code, then those whose delay has passed."""
-        at_start = True
+        at_start, claimant = True, self._parts.claimant()
         while True:
             try:
-                more = await self._try_some(at_start)
+                more = await self._try_some(claimant, at_start)
             except BackendError as error:
                 _log.warning("stalled runs could not be claimed: %s", error)
-                more = False
+                # With the same token: runs that were handed out, but whose reply was lost, come again.
+                await asyncio.sleep(STALLED_AGAIN_SECONDS)
+                continue
+            claimant = self._parts.claimant()
             if not more:
                 at_start = False
                 await asyncio.sleep(STALLED_EVERY_SECONDS)
 
-    async def _try_some(self, at_start: bool) -> bool:
+    async def _try_some(self, claimant: Claimant, at_start: bool) -> bool:
         parts = self._parts
-        answer = await parts.store.claim_stalled_tasks(parts.claimant(), STALLED_BATCH, at_start=at_start)
+        answer = await parts.store.claim_stalled_tasks(claimant, STALLED_BATCH, at_start=at_start)
         parts.clock.hear(answer.now_us)
         if answer.items:
             await parts.workflow_tasks.take(answer.items)

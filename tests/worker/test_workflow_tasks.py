@@ -339,6 +339,46 @@ async def test_a_diverging_run_is_parked_and_another_code_takes_it_up(ends: tupl
         assert await other.result(timeout=5) == 10
 
 
+async def test_a_lost_reply_to_a_claim_of_stalled_runs_costs_no_lease(
+    ends: tuple[Client, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, store = ends
+    monkeypatch.setattr("durable.worker.upkeep.STALLED_AGAIN_SECONDS", 0.01)
+
+    @durable.workflow(name="changes")
+    async def first() -> int:
+        return await go.receive()
+
+    @durable.workflow(name="changes")
+    async def other() -> int:
+        await asyncio.sleep(1)
+        return await go.receive()
+
+    async with durable.Worker(client, [other]):
+        instance = await client.create_instance("changes")
+        await until(lambda: _has_timer(instance))
+    await instance.signal(go, 7)
+    async with durable.Worker(client, [first]):
+        await _stalled(instance)
+    lost: list[int] = []
+
+    async def lose(method: Any, *args: Any, **kwargs: Any) -> Any:
+        lost.append(len((await method(*args, **kwargs)).items))
+        del store.hooks["claim_stalled_tasks"]
+        raise BackendError("the connection is gone")
+
+    store.hooks["claim_stalled_tasks"] = lose
+    async with durable.Worker(client, [other]):
+        await until(lambda: _is(instance, "running"))
+        store.skip(2)
+        assert await instance.result(timeout=5) == 7
+    assert lost == [1]
+
+
+async def _has_timer(instance: durable.Instance[Any]) -> bool:
+    return "timer_started" in [event.kind for event in await instance.history()]
+
+
 async def test_a_poisoned_history_parks_its_own_instance_only(ends: tuple[Client, Store]) -> None:
     client, store = ends
 
