@@ -29,7 +29,7 @@ class ActivityOptions:
     at_most_once: bool = False
 
     def to_text(self) -> str:
-        """What travels with an activity task and stands in history: what differs from the defaults, as a JSON object."""
+        """What travels with an activity task and stands in history: a JSON object of what is not the default."""
         told: dict[str, Any] = {} if self.retry == Retry() else {"retry": self.retry.to_json()}
         for name, value in (
             ("timeout", self.timeout_seconds),

@@ -34,10 +34,10 @@ class Turn(NamedTuple):
     decisions: list[Decision]
 
 
-def decode_history(stored: Iterable[bytes]) -> list[Event]:
-    """The events of stored lines. Raises ``ValueError`` (naming the event) for what is no event."""
+def decode_history(stored: Iterable[bytes], *, first: int = 1) -> list[Event]:
+    """The events of stored lines, numbered from ``first``. Raises ``ValueError`` (naming it) for what is no event."""
     events: list[Event] = []
-    for number, line in enumerate(stored, 1):
+    for number, line in enumerate(stored, first):
         try:
             events.append(decode_event(line))
         except ValueError as error:

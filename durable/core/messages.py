@@ -19,6 +19,9 @@ ACTIVITY_FAILED = "activity_failed"
 CHILD_CLOSED = "child_closed"
 OUTCOME = "outcome"
 
+PARENT_CANCELLED = "its parent was cancelled"
+"""Why the engine itself asks a child to cancel. Nobody waits for the outcome of that message."""
+
 
 def signal_body(name: str, payload: str) -> str:
     return _body({"name": name, "payload": payload})

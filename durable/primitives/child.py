@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from durable.core.commands import SendCancel, SendSignal, StartChild
 from durable.core.context import RunContext, current_run
 from durable.core.ids import check_id, derived_run_id
+from durable.core.messages import PARENT_CANCELLED
 from durable.primitives.signal import Signal, signal_payload
 
 R = TypeVar("R")
@@ -92,7 +93,7 @@ class ChildInstance(InstanceHandle, Generic[R_co]):
             self._closed.cancel()
             return
         number = run.number()
-        run.issue(SendCancel(number=number, instance_id=self.id, reason="its parent was cancelled"), number)
+        run.issue(SendCancel(number=number, instance_id=self.id, reason=PARENT_CANCELLED), number)
 
 
 def start_child(
