@@ -1,0 +1,124 @@
+"""The worker processes of a test. They end with it, however it ends; only processes that it started are signalled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.processes import tally
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE_SECONDS = 60.0
+
+
+class Hand:
+    """One worker process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+    async def drain(self) -> None:
+        """SIGTERM, and it must go of its own will."""
+        self.process.terminate()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            code = await self.process.wait()
+        assert code == 0, f"worker {self.pid} ended with {code}:\n{self.said()}"
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+class Crew:
+    """Starts worker processes that all do the same work. ``killed``: the pids of those that were killed."""
+
+    def __init__(self, url: str, folder: Path, **told: Any) -> None:
+        self.url = url
+        self.folder = folder
+        self.told = told
+        self.tally = tally.Tally(folder / "tally.txt")
+        self.hands: list[Hand] = []
+        self.killed: set[int] = set()
+        self._started = 0
+
+    async def __aenter__(self) -> Crew:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for hand in self.hands:
+            if hand.process.returncode is None:
+                await hand.kill()
+        if error is not None:
+            for path in sorted(self.folder.glob("worker-*.log")):
+                sys.stdout.write(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}\n")
+
+    async def start(self, count: int = 1, **told: Any) -> list[Hand]:
+        return [await self._start(told) for _ in range(count)]
+
+    async def _start(self, told: dict[str, Any]) -> Hand:
+        self._started += 1
+        log = self.folder / f"worker-{self._started:02}.log"
+        words = json.dumps({"url": self.url, **self.told, **told})
+        with log.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.processes.work",
+                words,
+                cwd=ROOT,
+                env={**os.environ, tally.VARIABLE: str(self.tally.path)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        hand = Hand(process, log)
+        self.hands.append(hand)
+        return hand
+
+    async def kill(self, hand: Hand) -> None:
+        self.hands.remove(hand)
+        self.killed.add(hand.pid)
+        await hand.kill()
+
+    async def drain(self, hand: Hand) -> None:
+        self.hands.remove(hand)
+        await hand.drain()
+
+    async def lines(self, count: int) -> None:
+        """Wait until the tally has so many lines. Fails at once when a worker ends that nobody ended."""
+        await self.until(lambda: self.tally.look() >= count)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                self.look_after()
+                await asyncio.sleep(0.005)  # what other processes do: there is nothing else to wait on
+
+    def look_after(self) -> None:
+        """No worker may have ended by itself."""
+        for hand in self.hands:
+            code = hand.process.returncode
+            assert code is None, f"worker {hand.pid} ended by itself with {code}:\n{hand.said()}"
