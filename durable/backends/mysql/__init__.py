@@ -12,4 +12,9 @@ sessions.py      a transaction on a connection (the seam's `Session`)
 borrowing.py     transactions of callers and of activities
 database.py      all of it (the seam's `Database`)
 migrating.py     the schema; migrations/ holds it as SQL
+store.py         how it is opened
 """
+
+from durable.backends.mysql.store import open_store
+
+__all__ = ["open_store"]

@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from durable.backends.mysql.driver import SQL_MODE, Link, character_set, is_closed, is_connection
+from durable.backends.mysql.driver import SQL_MODE, Link, Result, character_set, is_closed, is_connection
 from durable.backends.mysql.failures import DEADLOCK, Failure, explain
 from durable.backends.mysql.literals import literal
 from durable.backends.mysql.sessions import LinkSession
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from durable.backends.mysql.database import MysqlDatabase
 
 R = TypeVar("R")
-LOCK_SECONDS = 5
+LOCK_SECONDS = 1
+"""How long a statement waits for a lock; the call is then repeated, for 5 s."""
 CALL_SECONDS = 30.0
 """How long a statement on a connection of a caller's may take; then it is closed, since its state is not known."""
 
@@ -118,10 +119,6 @@ async def _undo(database: MysqlDatabase, link: Link, back: bytes, error: BaseExc
             f"{database.url}: the server has rolled back all of your transaction (deadlock); repeat it"
         ) from error
     await _say(database, link, b"ROLLBACK TO SAVEPOINT durable_call; RELEASE SAVEPOINT durable_call;" + back)
-    if isinstance(error, Again) and isinstance(error.__cause__, Failure):
-        raise BackendError(
-            f"{database.url}: another transaction held a row for {LOCK_SECONDS} s; end what holds it and try again"
-        ) from error
 
 
 async def _say(database: MysqlDatabase, link: Link, statement: bytes) -> list[Any]:
@@ -129,6 +126,19 @@ async def _say(database: MysqlDatabase, link: Link, statement: bytes) -> list[An
         return list(await link.run(statement))
     except Failure as failure:
         raise BackendError(explain(database.url, failure)) from failure
+
+
+class _HeldSession(LinkSession):
+    """What is repeated elsewhere is an end here: we cannot repeat what the activity wrote in its transaction."""
+
+    async def run(self, statement: bytes) -> Result:
+        """One statement."""
+        try:
+            return await super().run(statement)
+        except Again as error:
+            raise BackendError(
+                f"{self.url}: durable.transaction() was ended by the server: {error}"
+            ) from error
 
 
 class Held:
@@ -150,7 +160,7 @@ class Held:
         """Open the connection and the transaction."""
         self._link = await self._stack.enter_async_context(self._database.pool.fresh())
         self.connection = self._link.raw
-        self.session = LinkSession(self._link, self._database.statements, self._database.url)
+        self.session = _HeldSession(self._link, self._database.statements, self._database.url)
         try:
             await self._say(b"START TRANSACTION; SAVEPOINT durable_transaction")
         except BaseException:

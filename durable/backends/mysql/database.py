@@ -71,8 +71,10 @@ class MysqlDatabase:
 
     # --- sessions
 
-    async def transact(self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False) -> R:
-        """See the protocol."""
+    async def transact(
+        self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False, lazy: bool = False
+    ) -> R:
+        """See the protocol. How soon a commit reaches the disk is the whole server's setting: ``lazy`` says nothing."""
         async with self.pool.link("leases" if reserved else "work") as link:
             session = LinkSession(link, self.statements, self.url, begin=BEGIN)
             try:

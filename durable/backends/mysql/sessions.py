@@ -36,7 +36,7 @@ class LinkSession:
     ) -> None:
         self.link = link
         self._statements = statements
-        self._url = url
+        self.url = url
         self._begin = begin
         self._shares = b" LOCK IN SHARE MODE" if shares else b""
 
@@ -46,7 +46,7 @@ class LinkSession:
         try:
             return (await self.link.run(begin + statement))[-1]
         except Failure as failure:
-            raise translated(failure, self._url) from failure
+            raise translated(failure, self.url) from failure
         except TooLarge as error:
             self._begin = begin
             raise Culprit(str(error)) from error

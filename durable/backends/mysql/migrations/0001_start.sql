@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS meta (
     PRIMARY KEY (name)
 ) ENGINE = InnoDB, ROW_FORMAT = DYNAMIC, DEFAULT CHARACTER SET utf8mb4, COLLATE utf8mb4_bin;
 
+-- Claims of events go through this row, one at a time.
+INSERT IGNORE INTO meta (name, value) VALUES ('outbox', '');
+
 -- One row an instance id: its current (latest) run.
 CREATE TABLE IF NOT EXISTS instances (
     part TINYINT UNSIGNED NOT NULL,
