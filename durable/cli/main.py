@@ -1,0 +1,16 @@
+"""The group of commands that ``durable`` is."""
+
+from __future__ import annotations
+
+import click
+
+from durable.cli.check import check
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="durable-engine")
+def main() -> None:
+    """Durable workflows for asyncio."""
+
+
+main.add_command(check)
