@@ -41,6 +41,7 @@ from durable.backends.records import (
 )
 from durable.client.address import Address, open_backend
 from durable.client.asking import Asking
+from durable.client.audit import Audit
 from durable.client.endings import termination
 from durable.client.export import history_text
 from durable.client.instance import Instance, Page, description_of
@@ -397,8 +398,16 @@ class Client:
                 return purged
 
     async def audit(self, *, repair: bool = False) -> Sequence[Finding]:
-        """Look for broken invariants in the whole store; with ``repair`` mend what can be. Empty is healthy."""
-        return (await self.store.audit(repair=repair)).items
+        """Look for broken invariants in the whole store; with ``repair`` mend what can be. Empty is healthy.
+
+        First the store looks at its rows, then each unfinished run's history is compared with what the store holds of
+        it: whether an instance waits for what will never come. Runs beside live work; reads in bounded pages.
+        """
+        found = list((await self.store.audit(repair=repair)).items)
+        broken = [(one.instance_id, one.run_id) for one in found if not one.repaired]
+        async for page in Audit(self.store, self.converter, repair=repair).pages(leave_out=broken):
+            found += page
+        return found
 
     async def export_history(self, id: str, run_id: str | None = None) -> str:
         """The history of an instance's run as text, for `durable.testing.replay` and for keeping."""

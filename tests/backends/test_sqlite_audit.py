@@ -446,3 +446,31 @@ async def test_damage_is_found_and_mended(bench: Bench, kind: Kind) -> None:
 
 def test_there_are_enough_kinds() -> None:
     assert len(KINDS) >= 14 and sum(kind.mended for kind in KINDS) >= 12
+
+
+async def test_a_run_whose_row_was_removed_by_hand_keeps_its_history_and_messages(bench: Bench) -> None:
+    """The rest may serve to bring it back: a repair must not finish what the hand has begun."""
+    await bench.waiting("b")
+    await bench.waiting("a", activities=(activity(1),))
+    await bench.send(message("a", "k"))
+    before = await rows_of(bench, "a")
+    await bench.damage(f"DELETE FROM instances {ON_A}", "a")
+    for repair in (False, True, False):
+        found = [one for one in (await bench.store.audit(repair=repair)).items if not one.repaired]
+        assert ("there is no such run, but 2 events of it" in found[-1].detail, found[-1].repairable) == (
+            True,
+            False,
+        )
+    assert await rows_of(bench, "a") == before
+    assert (await bench.view("b")).state == "running"
+
+
+async def rows_of(bench: Bench, instance_id: str) -> list[list[tuple[object, ...]]]:
+    file = bench.under_test
+    assert isinstance(file, File)
+    tables = ("history", "inbox", "message_keys")
+    with closing(sqlite3.connect(file.path)) as db:
+        return [
+            db.execute(f"SELECT * FROM {table} WHERE instance_id = ?", [instance_id]).fetchall()
+            for table in tables
+        ]

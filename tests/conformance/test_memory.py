@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,12 @@ import pytest
 from durable.backends.contract import Backend
 from durable.backends.memory import MemoryStore, open_store
 from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
+from tests.conformance.wounds import MEMORY
 
 
 class Memory(StoreUnderTest):
+    damages = frozenset(MEMORY)
+
     def __init__(self) -> None:
         self.clock = ManualClock()
 
@@ -21,17 +23,7 @@ class Memory(StoreUnderTest):
 
     async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
         assert isinstance(store, MemoryStore)
-        tables = store._tables
-        run = tables.instances[instance_id].current
-        if kind == "head_ahead":
-            run.head = replace(run.head, number=run.head.number + 1)
-        elif kind == "end_without_time":
-            run.ready_at_us = None
-            tables.place(run)
-            run.state = "completed"
-        else:
-            run.ready_at_us = None
-            tables.place(run)
+        MEMORY[kind](store._tables, store._tables.instances[instance_id].current)
 
 
 class TestMemory(StoreLaws):

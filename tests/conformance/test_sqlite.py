@@ -11,10 +11,12 @@ import pytest
 from durable.backends.contract import Backend
 from durable.backends.sqlite import open_store
 from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
+from tests.conformance.wounds import SQL
 
 
 class Sqlite(StoreUnderTest):
     keeps_data = True
+    damages = frozenset(SQL)
 
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
@@ -24,13 +26,9 @@ class Sqlite(StoreUnderTest):
         return await open_store(self.url, clock=self.clock)
 
     async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
-        column = {
-            "head_ahead": "head_number = head_number + 1",
-            "end_without_time": "state = 'completed', ready_at_us = NULL, claimable_at_us = NULL",
-            "stranded": "ready_at_us = NULL, claimable_at_us = NULL",
-        }[kind]
         with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as connection, connection:
-            connection.execute(f"UPDATE instances SET {column} WHERE instance_id = ?", [instance_id])
+            for statement in SQL[kind]:
+                connection.execute(statement.format(id=instance_id))
 
 
 class TestSqlite(StoreLaws):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ import pytest
 from durable.backends.contract import Backend
 from durable.backends.sqlite import open_store
 from durable.testing.conformance import ManualClock, StoreUnderTest, WorkflowLaws
+from tests.conformance.wounds import SQL
 
 
 class Sqlite(StoreUnderTest):
     keeps_data = True
+    damages = frozenset(SQL)
 
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
@@ -20,6 +24,11 @@ class Sqlite(StoreUnderTest):
 
     async def open(self) -> Backend:
         return await open_store(self.url, clock=self.clock)
+
+    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as connection, connection:
+            for statement in SQL[kind]:
+                connection.execute(statement.format(id=instance_id))
 
 
 class TestSqliteCarriesWorkflows(WorkflowLaws):

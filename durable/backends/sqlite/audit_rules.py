@@ -67,6 +67,16 @@ def _no_instance(table: str, more: str = "") -> str:
     )
 
 
+def _forgotten(table: str) -> str:
+    """The instance is not there, nor a history of it: where there is one, somebody removed its row by hand, and what
+    is left may serve to bring it back.
+    """
+    return (
+        f"{_no_instance(table)} AND NOT EXISTS (SELECT 1 FROM history WHERE history.part = {table}.part AND "
+        + (f"history.instance_id = {table}.instance_id)")
+    )
+
+
 # --- histories and ends
 
 _HISTORY = (
@@ -265,6 +275,10 @@ _COUNTED = (
     "AND inbox.instance_id = instances.instance_id)"
 )
 _MISCOUNTED = f"sent < max(seen, coalesce({_COUNTED}, 0))"
+_OVER = (
+    "EXISTS (SELECT 1 FROM instances WHERE instances.part = inbox.part AND instances.instance_id = inbox.instance_id "
+    f"AND NOT (state IN {_OPEN} AND coalesce(inbox.run_id, instances.run_id) = instances.run_id))"
+)
 _FORGOTTEN_KEY = (
     "inbox WHERE kind NOT IN ('outcome', 'child_closed') AND key NOT LIKE 'activity/%' AND NOT EXISTS ("
     "SELECT 1 FROM message_keys WHERE message_keys.part = inbox.part "
@@ -276,10 +290,7 @@ _INBOXES = (
         "inbox",
         "run_id",
         "'message ' || number || ' is for a run that is over, or for nobody'",
-        _no_instance(
-            "inbox",
-            f" AND instances.state IN {_OPEN} AND coalesce(inbox.run_id, instances.run_id) = instances.run_id",
-        ),
+        f"({_OVER} OR {_forgotten('inbox')})",
     ),
     _run_rule(
         "I14 each message once",
@@ -302,7 +313,7 @@ _INBOXES = (
         "message_keys",
         "NULL",
         "'the remembered key ' || key || ' belongs to nobody'",
-        _no_instance("message_keys"),
+        _forgotten("message_keys"),
     ),
 )
 
@@ -370,10 +381,13 @@ _OTHERS = (
     ),
     _drop_rule("questions", "run_id", "'question ' || id || ' is about nobody'", _no_instance("questions")),
     _drop_rule(
-        "update_replies", "NULL", "'reply ' || id || ' belongs to nobody'", _no_instance("update_replies")
+        "update_replies", "NULL", "'reply ' || id || ' belongs to nobody'", _forgotten("update_replies")
     ),
-    _drop_rule(
-        "history", "run_id", "'events from ' || first_number || ' on belong to no run'", _no_run("history")
+    Rule(  # nothing is removed: a history without its run is all that is left of it
+        name=_I8,
+        find="SELECT instance_id, run_id, 'there is no such run, but ' || sum(last_number - first_number + 1) "
+        "|| ' events of it: bring its row back from a backup, or delete them by hand' "
+        f"FROM history WHERE {_no_run('history')} GROUP BY part, instance_id, run_id",
     ),
     Rule(
         name="I29 every row can be read",

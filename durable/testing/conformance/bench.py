@@ -204,7 +204,7 @@ class Bench:
     async def damage(self, kind: str, instance_id: str) -> None:
         """Break something by hand; see `StoreUnderTest.damage`."""
         self.is_damaged = True
-        await self.under_test.damage(self.store, kind, instance_id)
+        await self.under_test.wound(self.store, kind, instance_id)
 
     async def broken(self, *, repair: bool = False) -> list[Finding]:
         """What an audit finds, but for runs that may wait for a signal, of which a store sees nothing.

@@ -29,6 +29,25 @@ import pytest
 from durable.backends.contract import Backend
 from durable.testing.conformance.clock import SECOND, ManualClock
 
+DAMAGES = {
+    "head_ahead": "the head's number is one more than there are events",
+    "history_lost": "the first events of the history are gone",
+    "end_without_time": "the state is ``completed``, but nothing says when",
+    "stranded": "what claims look for is gone: nothing says that or when the run is ready",
+    "wake_lost": "the same, and the time at which the next timer is due",
+    "lease_lost": "a claimed run's lease is gone",
+    "retry_lost": "nothing says when a stalled run is tried again",
+    "deadline_lost": "what is looked at for overdue runs is gone; the deadline itself is not",
+    "activity_hidden": "what claims look for is gone of its activities",
+    "activity_lost": "its activity rows are gone",
+    "answers_lost": "its unread messages of the `ANSWER_KINDS` are gone, and what claims look for",
+    "key_lost": "the remembered keys of its messages are gone",
+    "closing_lost": "an ended run's children are not to be closed any more",
+    "question_lost": "what is looked at for unanswered questions is gone; the questions are not",
+    "instance_lost": "its current run's row is gone, the history and all else are not",
+}
+"""The kinds of damage that laws ask for."""
+
 
 class StoreUnderTest:
     """One empty store, and its abilities. Override `open`, and what differs below it.
@@ -55,13 +74,21 @@ class StoreUnderTest:
         """Open the store. Called again, it opens the same store once more (only if ``keeps_data``)."""
         raise NotImplementedError
 
-    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
-        """Break the rows of an instance behind the store's back, so that `audit` has something to find.
+    damages: frozenset[str] = frozenset({"head_ahead", "end_without_time", "stranded"})
+    """The kinds that `damage` knows, of those in `DAMAGES`. Laws about the others are skipped."""
 
-        ``kind``: ``"head_ahead"`` (the head's number is one more than there are events), ``"end_without_time"`` (the
-        state is ``completed``, but nothing says when), ``"stranded"`` (what claims look for is gone, the message not).
+    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
+        """Break the rows of an instance behind the store's back, so that the audits have something to find.
+
+        ``kind`` is one of ``damages``; what each means stands at `DAMAGES`.
         """
         pytest.skip(f"{type(self).__name__} does not say how to damage its rows")
+
+    async def wound(self, store: Backend, kind: str, instance_id: str) -> None:
+        """Do this damage; skips the law if the store does not say how. Its own tests may have kinds of their own."""
+        if kind in DAMAGES and kind not in self.damages:
+            pytest.skip(f"{type(self).__name__} does not say how to do the damage {kind!r}")
+        await self.damage(store, kind, instance_id)
 
     async def advance(self, us: int) -> None:
         """Let ``us`` microseconds pass on the store's clock; skips the law if that cannot be had."""

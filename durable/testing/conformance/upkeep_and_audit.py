@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,8 +13,12 @@ from durable.backends.records import (
     Created,
     InstanceRef,
     NotFound,
+    Parent,
+    Problem,
     Purge,
+    Question,
     Reply,
+    Stall,
     Ticket,
     Unfinished,
 )
@@ -20,15 +26,112 @@ from durable.testing.conformance.bench import Bench
 from durable.testing.conformance.clock import HOUR, SECOND
 from durable.testing.conformance.laws import Laws
 from durable.testing.conformance.specimens import (
+    child,
     continued,
     done,
     ended,
+    head_of,
     message,
     new,
     step,
 )
 
 A = InstanceRef(instance_id="a")
+
+
+# --- what is healthy before it is damaged, and what must go on after the repair
+
+
+async def _claimed(bench: Bench) -> None:
+    await bench.start("a")
+    await bench.claim_one("a")
+
+
+async def _is_claimable(bench: Bench) -> None:
+    await bench.claim_one("a", "w2")
+
+
+async def _stalled(bench: Bench) -> None:
+    at = await bench.start("a")
+    problem = Problem(report="x", build="1")
+    ref = InstanceRef(instance_id="a")
+    await bench.change(Stall(ref=ref, head=head_of(at), problem=problem, retry_after_us=0))
+
+
+async def _is_tried_again(bench: Bench) -> None:
+    tasks = (await bench.store.claim_stalled_tasks(bench.claimant(), 5, at_start=False)).items
+    assert [task.instance_id for task in tasks] == ["a"]
+
+
+async def _limited(bench: Bench) -> None:
+    await bench.start("a", timeout_us=bench.lease_us)
+
+
+async def _ends_in_time(bench: Bench) -> None:
+    assert await bench.claim_overdue() == []
+    await bench.outlive_lease()
+    assert [one.instance_id for one in await bench.claim_overdue()] == ["a"]
+
+
+async def _charging(bench: Bench) -> None:
+    await bench.scheduled("a")
+
+
+async def _has_its_activity(bench: Bench) -> None:
+    assert (await bench.claim_activity()).ref.instance_id == "a"
+
+
+async def _unread(bench: Bench) -> None:
+    await bench.waiting("a")
+    await bench.send(message("a", "k"))
+
+
+async def _takes_a_resend_once(bench: Bench) -> None:
+    assert await bench.send(message("a", "k")) == [Accepted()]
+    assert [one.key for one in await bench.unread("a")] == ["k"]
+
+
+async def _with_a_child_left(bench: Bench) -> None:
+    at = await bench.start("a", "r1")
+    parent = Parent(instance_id="a", run_id="r1", number=1, close="terminate")
+    await bench.commit(step(at, children=(child(1, new("kid", parent=parent)),)))
+    await bench.commit(done(await bench.claim_child("a")))
+
+
+async def _closes_its_child(bench: Bench) -> None:
+    (found,) = await bench.claim_closings()
+    assert [one.instance_id for one in found.children] == ["kid"]
+
+
+async def _asked(bench: Bench) -> None:
+    await bench.waiting("a")
+    await bench.store.ask([Question(id="q", ref=A, name="n", body="b", timeout_us=HOUR)])
+
+
+async def _is_asked(bench: Bench) -> None:
+    asked = (await bench.store.claim_questions(bench.claimant(), 5)).items
+    assert [task.question_id for task in asked] == ["q"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wound:
+    """A kind of damage, which rule it breaks, and when one can say that it was mended."""
+
+    kind: str
+    rule: str
+    before: Callable[[Bench], Awaitable[None]]
+    after: Callable[[Bench], Awaitable[None]]
+
+
+WOUNDS = (
+    Wound(kind="lease_lost", rule="I7", before=_claimed, after=_is_claimable),
+    Wound(kind="retry_lost", rule="I7", before=_stalled, after=_is_tried_again),
+    Wound(kind="deadline_lost", rule="I7", before=_limited, after=_ends_in_time),
+    Wound(kind="activity_hidden", rule="I7", before=_charging, after=_has_its_activity),
+    Wound(kind="key_lost", rule="I14", before=_unread, after=_takes_a_resend_once),
+    Wound(kind="closing_lost", rule="I7", before=_with_a_child_left, after=_closes_its_child),
+    Wound(kind="question_lost", rule="I7", before=_asked, after=_is_asked),
+)
 
 
 class UpkeepLaws(Laws):
@@ -167,7 +270,8 @@ class UpkeepLaws(Laws):
             assert await bench.create(new(f"i{turns}")) == [Created(run_id=f"i{turns}-1")]
 
     @pytest.mark.parametrize(
-        ("kind", "rule"), [("head_ahead", "I2"), ("end_without_time", "I3"), ("stranded", "I7")]
+        ("kind", "rule"),
+        [("head_ahead", "I2"), ("history_lost", "I2"), ("end_without_time", "I3"), ("stranded", "I7")],
     )
     async def test_an_audit_names_the_run_that_was_damaged_by_hand(
         self, bench: Bench, kind: str, rule: str
@@ -189,6 +293,21 @@ class UpkeepLaws(Laws):
         assert finding.repairable and finding.repaired
         assert [m.key for m in (await bench.claim_one("a")).messages] == ["k"]
         assert await bench.broken() == []
+
+    @pytest.mark.parametrize("wound", WOUNDS, ids=lambda wound: wound.kind)
+    async def test_an_audit_finds_what_was_lost_by_hand_and_puts_it_back(
+        self, bench: Bench, wound: Wound
+    ) -> None:
+        await wound.before(bench)
+        assert await bench.broken() == []
+        await bench.damage(wound.kind, "a")
+        for repair in (False, True):
+            found = await bench.broken(repair=repair)
+            assert {one.instance_id for one in found} == {"a"}
+            assert wound.rule in {one.rule.split()[0] for one in found}
+            assert all(one.repairable and one.repaired == repair for one in found)
+        assert await bench.broken() == []
+        await wound.after(bench)
 
     async def test_an_audit_of_a_healthy_store_finds_nothing(self, bench: Bench) -> None:
         at = await bench.scheduled("a")
