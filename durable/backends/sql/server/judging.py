@@ -154,13 +154,13 @@ async def judge_all(
     judge: Callable[[Ledger, Q], A],
 ) -> Judged[A]:
     """Lock and read, judge, write."""
-    loaded = await load(session, items, needs_of)
-    ledger = loaded.ledger
-    verdicts: list[A] = [Busy()] * len(items)  # type: ignore[list-item]  # part of every verdict that can come here
     try:
+        loaded = await load(session, items, needs_of)
+        ledger = loaded.ledger
+        verdicts: list[A] = [Busy()] * len(items)  # type: ignore[list-item]  # part of every verdict that can come here
         for n in loaded.live:
             verdicts[n] = judge(ledger, items[n])
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:  # a lone surrogate, above all
         raise Culprit(" ".join(f"{type(error).__name__}: {error}".split())) from error
     await save(session, ledger)
     return Judged(ledger, verdicts)

@@ -1,0 +1,97 @@
+"""Connections that are not the pool's: a caller's, and the one on which an activity writes in a transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from durable.backends.postgres.address import Address
+from durable.backends.postgres.failures import told_apart
+from durable.backends.postgres.sessions import PostgresSession
+from durable.backends.postgres.texts import Texts
+from durable.backends.sql.server.session import Session
+from durable.errors import BackendError
+
+R = TypeVar("R")
+
+_WHERE = "SELECT current_database(), to_regclass($1) IS NOT NULL, inet_server_port()"
+# A setting that lives as long as the transaction: it is gone if somebody ended it.
+_MARK = "SELECT set_config('durable.held', $1, true)"
+_MARKED = "SELECT coalesce(current_setting('durable.held', true), '')"
+
+
+async def in_transaction_of(
+    connection: Any, address: Address, texts: Texts, work: Callable[[Session], Awaitable[R]]
+) -> R:
+    """Do ``work`` in the open transaction of this connection: all of it, or nothing and the transaction stands.
+
+    Raises ``TypeError`` for what is no asyncpg connection, `BackendError` for one that is to another database or has
+    no transaction.
+    """
+    if not isinstance(connection, asyncpg.Connection | PoolConnectionProxy):
+        kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
+        raise TypeError(f"connection= must be an asyncpg connection to {address.url}, not {kind}")
+    if connection.is_closed():
+        raise BackendError(f"{address.url}: the connection given is closed")
+    if not connection.is_in_transaction():
+        raise BackendError(
+            f"{address.url}: the connection has no open transaction; write `async with connection.transaction():`"
+        )
+    with told_apart(address):
+        await _must_be_the_same_database(connection, address, texts)
+        async with connection.transaction():  # a savepoint
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            return await work(PostgresSession(connection, address, texts))
+
+
+async def _must_be_the_same_database(connection: Any, address: Address, texts: Texts) -> None:
+    database, there, _ = await connection.fetchrow(_WHERE, texts.table("instances"))
+    if database != address.database or not there:
+        raise BackendError(
+            f"the connection is to the database {database!r}, and the store is {address.url}; a transaction can hold "
+            "both only if they are the same"
+        )
+
+
+class PostgresHeld:
+    """See `durable.backends.sql.server.session.HeldSession`."""
+
+    def __init__(self, connection: Any, address: Address, texts: Texts, mark: str) -> None:
+        self.connection = connection
+        self.session: Session = PostgresSession(connection, address, texts)
+        self._address = address
+        self._mark = mark
+        self._over = False
+
+    @classmethod
+    async def of(cls, connection: Any, address: Address, texts: Texts) -> PostgresHeld:
+        """Take a connection with a transaction that was just begun."""
+        mark = secrets.token_hex(8)
+        with told_apart(address):
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            await connection.fetchval(_MARK, mark)
+        return cls(connection, address, texts, mark)
+
+    async def commit(self) -> None:
+        """See `HeldSession`. `BackendError` if the activity has ended the transaction itself."""
+        with told_apart(self._address):
+            if await self.connection.fetchval(_MARKED) != self._mark:
+                raise BackendError(
+                    f"{self._address.url}: the activity has ended durable.transaction() itself; the engine does that"
+                )
+            await self.connection.execute("COMMIT", timeout=self._address.call_seconds)
+        await self.rollback()
+
+    async def rollback(self) -> None:
+        """See `HeldSession`."""
+        if self._over:
+            return
+        self._over = True
+        with contextlib.suppress(Exception):
+            await self.connection.close(timeout=1)
+        self.connection.terminate()

@@ -1,0 +1,117 @@
+"""A transaction on a connection: see `durable.backends.sql.server.session.Session`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from durable.backends.postgres.address import Address
+from durable.backends.postgres.failures import told_apart
+from durable.backends.postgres.texts import Texts, arrays, given
+from durable.backends.sql.server.session import Query, Row, Topics, Wanted
+from durable.backends.sql.server.tables import Table
+
+NOTIFY = "SELECT pg_notify($1, $2)"
+
+
+class PostgresSession:
+    """Statements on one connection."""
+
+    def __init__(self, connection: Any, address: Address, texts: Texts) -> None:
+        self._connection = connection
+        self._address = address
+        self._texts = texts
+
+    async def fetch(self, sql: str, *values: Any) -> list[Row]:
+        """See `Session`."""
+        text, parameters = self._texts.plain(sql, values)
+        return await self._fetched(text, parameters)
+
+    async def fetch_wanted(self, sql: str, wanted: Wanted, *values: Any) -> list[Row]:
+        """See `Session`."""
+        if not wanted.rows:
+            return []
+        text, parameters = self._texts.plain(sql, values, wanted)
+        return await self._fetched(text, parameters)
+
+    async def fetch_each(self, sql: str, wanted: Wanted, *values: Any) -> list[Row]:
+        """See `Session`."""
+        return await self.fetch_union([Query(sql, values, wanted)])
+
+    async def fetch_union(self, queries: Sequence[Query]) -> list[Row]:
+        """See `Session`."""
+        made = self._texts.union(queries)
+        return [] if made is None else await self._fetched(*made)
+
+    async def execute(self, sql: str, *values: Any) -> int:
+        """See `Session`."""
+        text, parameters = self._texts.plain(sql, values)
+        return await self._executed(text, parameters)
+
+    async def insert(
+        self,
+        table: Table,
+        rows: Sequence[Sequence[Any]],
+        *,
+        columns: Sequence[str] | None = None,
+        if_absent: bool = False,
+    ) -> int:
+        """See `Session`."""
+        if not rows:
+            return 0
+        names = tuple(columns or table.columns)
+        text = self._texts.insert(table, names, if_absent=if_absent)
+        return await self._executed(text, arrays(len(names), rows))
+
+    async def update(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+        """See `Session`."""
+        if not rows:
+            return 0
+        width = len(columns) + len(table.key)
+        return await self._executed(self._texts.update(table, columns), arrays(width, rows))
+
+    async def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+        """See `Session`."""
+        if not rows:
+            return 0
+        return await self._executed(self._texts.delete(table, columns), arrays(len(columns), rows))
+
+    async def reserve(self, keys: Sequence[tuple[int, str]]) -> set[str]:
+        """By an advisory lock of the transaction on each id: nothing else can stand for a row that is not there."""
+        text = (
+            "SELECT name FROM unnest($1::text[]) AS name "
+            "WHERE NOT pg_try_advisory_xact_lock(hashtextextended(name, $2))"
+        )
+        names = [name for _, name in keys]
+        rows = await self._fetched(text, [arrays(1, [(name,) for name in names])[0], self._seed])
+        return {row[0] for row in rows}
+
+    @property
+    def _seed(self) -> int:
+        # Another one in each schema, or tenants would wait for each other.
+        return sum(byte << (8 * n) for n, byte in enumerate(self._address.schema.encode()[:7]))
+
+    async def announce(self, topics: Topics) -> None:
+        """See `Session`."""
+        if topics and self._address.wakeups:
+            await self._fetched(NOTIFY, [channel_of(self._address.schema), message_of("", topics)])
+
+    async def _fetched(self, text: str, parameters: Sequence[Any]) -> list[Row]:
+        with told_apart(self._address):
+            rows = await self._connection.fetch(text, *parameters, timeout=self._address.call_seconds)
+        return [given(row) for row in rows]
+
+    async def _executed(self, text: str, parameters: Sequence[Any]) -> int:
+        with told_apart(self._address):
+            status = await self._connection.execute(text, *parameters, timeout=self._address.call_seconds)
+        return int(status.rsplit(" ", 1)[-1])
+
+
+def channel_of(schema: str) -> str:
+    """Where the stores of a schema tell each other."""
+    return f"durable_{schema}"
+
+
+def message_of(origin: str, topics: Topics) -> str:
+    """``origin``: who tells, so as not to hear oneself."""
+    return f"{origin}:{','.join(sorted(topics))}"

@@ -1,0 +1,208 @@
+"""The statements of `durable.backends.sql.server` as PostgreSQL's: marks become parameters and qualified names.
+
+Rows are carried by arrays, one a column, which ``unnest`` makes into a relation: so a statement has the same text
+however many rows it is about. Texts with NUL, which PostgreSQL cannot hold, are escaped (see ``migrations``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from durable.backends.sql.server.session import Query, Row, Wanted
+from durable.backends.sql.server.tables import Kind, Table
+
+_MARK = re.compile(r"\?|@(\w+)")
+_ARRAYS: Mapping[Kind, str] = {
+    "part": "int[]",
+    "int": "bigint[]",
+    "id": "text[]",
+    "text": "text[]",
+    "json": "text[]",
+    "bytes": "bytea[]",
+}
+# The start of the statement by the server's clock. It is stable, so that an index range can begin with it.
+_SERVER_TIME = "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
+
+TAG_TEST = "(i.tags::jsonb ->> ?::text) = ?"
+
+
+# --- values
+
+
+def kept(value: Any) -> Any:
+    """A value as the server keeps it."""
+    if type(value) is str and ("\0" in value or "\x1a" in value):
+        return value.replace("\x1a", "\x1a1").replace("\0", "\x1a0")
+    return value
+
+
+def given(record: Iterable[Any]) -> Row:
+    """A row as it was before it was kept."""
+    return tuple([_unescaped(value) if type(value) is str and "\x1a" in value else value for value in record])
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\x1a0", "\0").replace("\x1a1", "\x1a")
+
+
+def arrays(width: int, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Rows as columns."""
+    return [[kept(row[n]) for row in rows] for n in range(width)]
+
+
+# --- texts
+
+
+class Texts:
+    """Makes statements for one schema. ``clock``: time is what it says, and not the server's."""
+
+    def __init__(self, schema: str, clock: Callable[[], int] | None = None) -> None:
+        self._schema = schema
+        self._clock = clock
+        self._made: dict[Any, str] = {}
+
+    def table(self, name: str) -> str:
+        """A table's name, qualified."""
+        return f'"{self._schema}"."{name}"'
+
+    def plain(self, sql: str, values: Sequence[Any], wanted: Wanted | None = None) -> tuple[str, list[Any]]:
+        """A statement and its parameters; with the wanted rows, if it names them."""
+        parameters = _Parameters(self._clock)
+        columns = None if wanted is None else tuple(wanted.columns.items())
+        key = (sql, columns)
+        if key not in self._made:
+            self._made[key] = self._text(sql, _Numbers(len(values), timed=self._is_timed(sql)), columns)
+        return self._made[key], parameters.of(values, wanted, timed=self._is_timed(sql))
+
+    def union(self, queries: Sequence[Query]) -> tuple[str, list[Any]] | None:
+        """All queries as one statement; ``None`` if none of them can give anything."""
+        asked = [query for query in queries if query.each is None or query.each.rows]
+        if not asked:
+            return None
+        key = tuple((one.sql, None if one.each is None else tuple(one.each.columns.items())) for one in asked)
+        shared = _Shared(self._clock if any("@now" in one.sql for one in asked) else None)
+        made = self._made.get(key)
+        texts = []
+        for query in asked:
+            numbers = shared.take(query)
+            if made is None:
+                texts.append(self._each(query, numbers))
+        if made is None:
+            made = self._made[key] = " UNION ALL ".join(f"({text})" for text in texts)
+        return made, shared.parameters
+
+    def _each(self, query: Query, numbers: _Numbers) -> str:
+        text = self._text(query.sql, numbers, None)
+        if query.each is None:
+            return text
+        relation = _relation("wanted", tuple(query.each.columns.items()), numbers.wanted)
+        return f"SELECT found.* FROM {relation} CROSS JOIN LATERAL ({text}) AS found"
+
+    def _text(self, sql: str, numbers: _Numbers, wanted: tuple[tuple[str, Kind], ...] | None) -> str:
+        marks = iter(range(numbers.first, numbers.first + numbers.count))
+
+        def replaced(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name is None:
+                return f"${next(marks)}"
+            if name == "now":
+                return _SERVER_TIME if self._clock is None else f"${numbers.now}::bigint"
+            if name == "wanted":
+                return _relation("wanted", wanted or (), numbers.wanted)
+            return self.table(name)
+
+        return _MARK.sub(replaced, sql)
+
+    def _is_timed(self, sql: str) -> bool:
+        return self._clock is not None and "@now" in sql
+
+    # --- rows
+
+    def insert(self, table: Table, columns: Sequence[str], *, if_absent: bool) -> str:
+        """An ``INSERT`` of rows that are given as arrays."""
+        key = ("insert", table.name, tuple(columns), if_absent)
+        if key not in self._made:
+            kinds = [(name, table.columns[name]) for name in columns]
+            values = ", ".join(
+                f'w."{name}"::json' if kind == "json" else f'w."{name}"' for name, kind in kinds
+            )
+            names = ", ".join(f'"{name}"' for name in columns)
+            self._made[key] = (
+                f"INSERT INTO {self.table(table.name)} ({names}) SELECT {values} FROM {_relation('w', kinds, 1)}"
+                f"{' ON CONFLICT DO NOTHING' if if_absent else ''}"
+            )
+        return self._made[key]
+
+    def update(self, table: Table, columns: Sequence[str]) -> str:
+        """An ``UPDATE`` by key of rows that are given as arrays."""
+        key = ("update", table.name, tuple(columns))
+        if key not in self._made:
+            new = [(f"new_{name}", table.columns[name]) for name in columns]
+            keys = [(f"key_{name}", table.columns[name]) for name in table.key]
+            sets = ", ".join(
+                f'"{name}" = w.new_{name}{"::json" if table.columns[name] == "json" else ""}'
+                for name in columns
+            )
+            same = " AND ".join(f't."{name}" = w.key_{name}' for name in table.key)
+            relation = _relation("w", [*new, *keys], 1)
+            self._made[key] = f"UPDATE {self.table(table.name)} AS t SET {sets} FROM {relation} WHERE {same}"
+        return self._made[key]
+
+    def delete(self, table: Table, columns: Sequence[str]) -> str:
+        """A ``DELETE`` of rows whose columns are given as arrays."""
+        key = ("delete", table.name, tuple(columns))
+        if key not in self._made:
+            relation = _relation("w", [(name, table.columns[name]) for name in columns], 1)
+            same = " AND ".join(f't."{name}" = w."{name}"' for name in columns)
+            self._made[key] = f"DELETE FROM {self.table(table.name)} AS t USING {relation} WHERE {same}"
+        return self._made[key]
+
+
+class _Numbers:
+    """Which parameters a text has: its own, then the time, then the wanted columns."""
+
+    def __init__(self, count: int, *, timed: bool, first: int = 1, now: int | None = None) -> None:
+        self.first = first
+        self.count = count
+        self.now = first + count if now is None else now
+        self.wanted = first + count + (1 if timed and now is None else 0)
+
+
+class _Parameters:
+    """The parameters of a statement, in the order of `_Numbers`."""
+
+    def __init__(self, clock: Callable[[], int] | None) -> None:
+        self._clock = clock
+
+    def of(self, values: Sequence[Any], wanted: Wanted | None, *, timed: bool) -> list[Any]:
+        """All of them."""
+        found = [kept(value) for value in values]
+        if timed and self._clock is not None:
+            found.append(self._clock())
+        if wanted is not None:
+            found += arrays(len(wanted.columns), wanted.rows)
+        return found
+
+
+class _Shared:
+    """The parameters of several texts in one statement. The time is the first, and the same in all of them."""
+
+    def __init__(self, clock: Callable[[], int] | None) -> None:
+        self.parameters: list[Any] = [] if clock is None else [clock()]
+        self._now = 1 if clock is not None else 0
+
+    def take(self, query: Query) -> _Numbers:
+        """Where this query's parameters are."""
+        numbers = _Numbers(len(query.values), timed=False, first=len(self.parameters) + 1, now=self._now)
+        self.parameters += [kept(value) for value in query.values]
+        if query.each is not None:
+            self.parameters += arrays(len(query.each.columns), query.each.rows)
+        return numbers
+
+
+def _relation(alias: str, columns: Sequence[tuple[str, Kind]], first: int) -> str:
+    values = ", ".join(f"${first + n}::{_ARRAYS[kind]}" for n, (_, kind) in enumerate(columns))
+    names = ", ".join(f'"{name}"' for name, _ in columns)
+    return f"unnest({values}) AS {alias}({names})"
