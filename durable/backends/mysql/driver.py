@@ -29,9 +29,12 @@ SQL_MODE = (
 )
 LOCK_SECONDS = 2
 """How long a statement waits for a lock of somebody else; instance rows are never waited for (``SKIP LOCKED``)."""
+IDLE_IN_TRANSACTION_SECONDS = 15
+"""When MariaDB ends a session that was stopped in the middle of a transaction. MySQL has no such setting."""
 
 _PREPARE = (
     f"SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_SECONDS}, "
+    f"/*M! idle_transaction_timeout = {IDLE_IN_TRANSACTION_SECONDS}, */ "
     "max_seeks_for_key = 1; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; "
     "SELECT VERSION(), @@max_allowed_packet, @@innodb_rollback_on_timeout"
 )

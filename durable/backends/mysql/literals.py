@@ -44,8 +44,13 @@ def row(values: Sequence[Any]) -> bytes:
 
 
 def json_rows(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Rows of texts and numbers for ``JSON_TABLE``."""
-    return literal(json.dumps([list(one) for one in rows], ensure_ascii=False))
+    """Rows of texts and numbers for ``JSON_TABLE``, as a literal."""
+    return b"'[%b]'" % b",".join(map(json_row, rows))
+
+
+def json_row(values: Sequence[Any]) -> bytes:
+    """One of them, without quotes around it."""
+    return _escaped(json.dumps([*values], ensure_ascii=False).encode())
 
 
 def name(text: str) -> str:

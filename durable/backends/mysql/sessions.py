@@ -8,8 +8,9 @@ from typing import Any
 
 from durable.backends.mysql.driver import Link, Result
 from durable.backends.mysql.failures import CONFLICTS, CULPRITS, Failure, TooLarge, explain
+from durable.backends.mysql.literals import json_row
 from durable.backends.mysql.literals import row as row_literal
-from durable.backends.mysql.statements import Statements, select_row
+from durable.backends.mysql.statements import Statements
 from durable.backends.sql.server.session import Again, Culprit, Query, Row, Topics, Wanted
 from durable.backends.sql.server.tables import Table
 from durable.errors import BackendError
@@ -17,7 +18,6 @@ from durable.errors import BackendError
 _FIRST_NUMBER = re.compile(r"\d+")
 _ROOM = 16 * 1024
 """Bytes of a statement that are not its rows, at most."""
-_BETWEEN = len(" UNION ALL ")
 
 PROBE = (
     "SELECT i.instance_id FROM @instances AS i JOIN @wanted ON i.part = wanted.part "
@@ -126,10 +126,9 @@ class LinkSession:
     async def update(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
         """See the protocol."""
         before, after = self._statements.update(table, columns)
-        kinds = [table.columns[column] for column in (*columns, *table.key)]
         count = 0
-        for some in self._packets(select_row(row, kinds) for row in rows):
-            count += matched(await self.run(before + b" UNION ALL ".join(some) + after))
+        for some in self._packets(map(json_row, rows)):
+            count += matched(await self.run(b"%b'[%b]'%b" % (before, b",".join(some), after)))
         return count
 
     async def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
@@ -152,7 +151,7 @@ class LinkSession:
                     yield some
                     some, size = [], 0
                 some.append(piece)
-                size += len(piece) + _BETWEEN
+                size += len(piece) + 1
         except ValueError as error:
             raise _culprit(error) from error
         if some:

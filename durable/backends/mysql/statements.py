@@ -35,8 +35,8 @@ _TYPES: Mapping[Kind, str] = {
     "part": "TINYINT UNSIGNED",
     "int": "BIGINT",
     "id": "VARBINARY(4096)",
-    "text": "LONGTEXT",
-    "json": "LONGTEXT",
+    "text": "LONGTEXT CHARACTER SET utf8mb4",
+    "json": "LONGTEXT CHARACTER SET utf8mb4",
 }
 Piece = str | bytes
 """Bytes are sent as they are; texts are marks that are still to be replaced."""
@@ -121,17 +121,17 @@ class Statements:
         return f"{verb} INTO {self.table(table.name)} ({_names(columns)}) VALUES ".encode()
 
     def update(self, table: Table, columns: Sequence[str]) -> tuple[bytes, bytes]:
-        """An ``UPDATE`` by key, before and after its rows, which are joined by ``UNION ALL``.
+        """An ``UPDATE`` by key: what comes before and after the rows, which are `json_rows`.
 
-        They are literals in a derived table, so that what is short is kept in memory; no row names its columns.
+        A value that does not fit is an error here, and not NULL as it is for a key that is looked for.
         """
-        labels = [name("new " + column) for column in columns] + [name(column) for column in table.key]
-        header = ", ".join(f"NULL AS {label}" for label in labels)
-        join = " AND ".join(f"t.{name(column)} = w.{name(column)}" for column in table.key)
-        fields = ", ".join(f"t.{name(column)} = w.{name('new ' + column)}" for column in columns)
-        before = f"UPDATE (SELECT {header} FROM DUAL WHERE FALSE UNION ALL "
-        after = f") AS w STRAIGHT_JOIN {self.table(table.name)} AS t ON {join} SET {fields}"
-        return before.encode(), after.encode()
+        kinds = {f"new {column}": table.columns[column] for column in columns}
+        kinds |= {column: table.columns[column] for column in table.key}
+        join = " AND ".join(f"t.{name(column)} = wanted.{name(column)}" for column in table.key)
+        fields = ", ".join(f"t.{name(column)} = wanted.{name('new ' + column)}" for column in columns)
+        after = _json_columns(kinds, " ERROR ON ERROR")
+        after += f" STRAIGHT_JOIN {self.table(table.name)} AS t ON {join} SET {fields}"
+        return b"UPDATE JSON_TABLE(", after.encode()
 
     def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
         """A ``DELETE`` of the rows with these values in these columns."""
@@ -141,22 +141,16 @@ class Statements:
         return b"DELETE t FROM %b%b" % (_json_table(wanted), text.encode())
 
 
-def select_row(values: Sequence[Any], kinds: Sequence[Kind]) -> bytes:
-    """A row of an `Statements.update`. Names are bytes there, or keys would be compared by a collation."""
-    return b"SELECT " + b",".join(
-        [
-            b"_binary" + literal(value) if kind == "id" and value is not None else literal(value)
-            for value, kind in zip(values, kinds, strict=True)
-        ]
-    )
-
-
 def _json_table(wanted: Wanted) -> bytes:
-    columns = ", ".join(
-        f"{name(column)} {_TYPES[kind]} PATH '$[{n}]'"
-        for n, (column, kind) in enumerate(wanted.columns.items())
+    return b"JSON_TABLE(%b%b" % (json_rows(wanted.rows), _json_columns(wanted.columns).encode())
+
+
+def _json_columns(columns: Mapping[str, Kind], otherwise: str = "") -> str:
+    made = ", ".join(
+        f"{name(column)} {_TYPES[kind]} PATH '$[{n}]'{otherwise}"
+        for n, (column, kind) in enumerate(columns.items())
     )
-    return b"JSON_TABLE(%b, '$[*]' COLUMNS (%b)) AS wanted" % (json_rows(wanted.rows), columns.encode())
+    return f", '$[*]' COLUMNS ({made})) AS wanted"
 
 
 def _names(columns: Sequence[str]) -> str:
