@@ -21,8 +21,9 @@ Above it:
 
 Rules that keep it free of deadlocks and right under READ COMMITTED:
 
-- Instance rows come first, by `SKIP LOCKED`: nobody waits for an instance row. Whoever holds it may wait for rows that
-  belong to the instance (its activities). Claims and renewals of activities hold no instance row and wait for nobody.
+- Instance rows come first, by `SKIP LOCKED`, and rows of activities after them, in the same way: nobody waits for
+  either. Claims and renewals of activities hold no instance row. Only whoever holds an instance and ends its run may
+  wait for what else belongs to it.
 - A run that is to be made has no row to lock: `Session.reserve` stands for it.
 - What is read after the lock is read by a later statement, and so is the newest there is.
 """

@@ -51,9 +51,8 @@ READ_PAST_RUNS = f"SELECT {_RUN} FROM @past_runs AS i JOIN @wanted ON {same('i',
 _ACTIVITY = columns(ACTIVITY_COLUMNS, "a")
 LOCK_ACTIVITIES = (
     f"SELECT {_ACTIVITY} FROM @activities AS a JOIN @wanted ON {same('a', ACTIVITY_KEY)} "
-    "ORDER BY a.part, a.instance_id, a.run_id, a.number FOR UPDATE"
+    "ORDER BY a.part, a.instance_id, a.run_id, a.number FOR UPDATE SKIP LOCKED"
 )
-LOCK_FREE_ACTIVITIES = f"{LOCK_ACTIVITIES} SKIP LOCKED"
 READ_ACTIVITIES = f"SELECT {_ACTIVITY} FROM @activities AS a JOIN @wanted ON {same('a', ACTIVITY_KEY)}"
 ACTIVITIES_OF_RUNS = f"SELECT {_ACTIVITY} FROM @activities AS a JOIN @wanted ON {same('a', RUN_KEY)}"
 KNOWN_KEYS = (
@@ -205,22 +204,21 @@ async def _busy(session: Session, ledger: Ledger, missing: Iterable[str]) -> set
 async def _load_activities(
     session: Session, ledger: Ledger, needs: Needs, busy: set[str], *, locks: bool
 ) -> set[ActivityKey]:
-    """Those of locked instances are waited for (whoever has them waits for nobody); others are had or busy."""
+    """Had, or busy: none is waited for. Whoever has one is quick, but it may have been stopped in its middle, and the
+    batch is everybody's.
+    """
     keys = [key for key in needs.activities if key.instance_id not in busy]
     if not keys:
         return set()
-    owned = [key for key in keys if key.instance_id in needs.instances]
-    free = [key for key in keys if key.instance_id not in needs.instances]
     if not locks:
         await _add_activities(session, ledger, keys, READ_ACTIVITIES)
         return set()
-    await _add_activities(session, ledger, owned, LOCK_ACTIVITIES)
-    return await lock_activities(session, ledger, free)
+    return await lock_activities(session, ledger, keys)
 
 
 async def lock_activities(session: Session, ledger: Ledger, keys: Sequence[ActivityKey]) -> set[ActivityKey]:
-    """Lock activities of which the instances are not locked; gives those that somebody else has."""
-    missing = await _add_activities(session, ledger, keys, LOCK_FREE_ACTIVITIES)
+    """Lock activities, with their instances or without; gives those that somebody else has."""
+    missing = await _add_activities(session, ledger, keys, LOCK_ACTIVITIES)
     if not missing:
         return set()
     rows = await session.fetch_wanted(READ_ACTIVITIES, of_activities(missing))
