@@ -412,6 +412,27 @@ async def collects(seen: list[int], need: int) -> list[int]:
     raise AssertionError("not reached")
 
 
+# --- what waits for others ------------------------------------------------------------------------------------------
+
+
+@durable.workflow
+async def charges(once: bool) -> int:
+    """Waits for an activity of another queue, which may have to run at most once."""
+    return await echo.options(queue="later", at_most_once=once)(7)
+
+
+@durable.workflow
+async def waits_for_child() -> int:
+    """Waits for a child of another queue."""
+    return await child.options(queue="later")(5)
+
+
+@durable.workflow
+async def waits_for_word(id: str) -> str:
+    """Waits for a child that waits for a signal."""
+    return await hears.options(id=id)()
+
+
 # --- asking ---------------------------------------------------------------------------------------------------------
 
 
@@ -479,7 +500,8 @@ ALL: tuple[durable.Workflow[..., object] | durable.Activity[..., object], ...] =
     echo, in_thread, flaky, final, hold, resumes, finished_elsewhere,
     sequence, fan_out, one_by_one, retried, catches, times_out, goes_on_from_heartbeat, waits_for_elsewhere,
     sleeper, wakes_in_order, until, approvals, at_the_end, conditional, sender, hears, records, shows, two_steps,
-    cleans_up, child, parent, leaves_children, held_child, collects, answers,
+    cleans_up, child, parent, leaves_children, held_child, collects, charges, waits_for_child, waits_for_word,
+    answers,
 )  # fmt: skip
 """What every worker of the kit has; of code that changes, each law chooses the one that it wants."""
 CODE_NOW: tuple[durable.Workflow[..., object], ...] = (

@@ -49,6 +49,7 @@ class Stage:
         self._stores: list[Backend] = []
         self._clients: list[Client] = []
         self._stack = AsyncExitStack()
+        self.is_damaged = False
         if under_test.clock is not None:
             under_test.clock = RunningClock()
 
@@ -159,10 +160,14 @@ class Stage:
 
     # --- what is left
 
+    async def damage(self, kind: str, instance: durable.Instance[Any]) -> None:
+        """Break something by hand; see `StoreUnderTest.damage`."""
+        await self.under_test.wound(self._stores[0], kind, instance.id)
+
     async def check(self) -> None:
         """The store is sound, nothing is stalled, and every run that there is follows its own history."""
         store = self._stores[0]
-        findings = (await store.audit()).items
+        findings = [] if self.is_damaged else await self.client.audit()
         assert not findings, findings
         for view in (await store.find(Filter(limit=10_000))).items:
             assert view.problem is None, view.problem

@@ -86,3 +86,21 @@ class LosesEveryFirstReply:
             raise BackendError(f"the reply to {name} was lost")
 
         return lose_every_second
+
+
+class Hands:
+    """Wraps a store that hands out ``left`` more workflow tasks, and then no more."""
+
+    def __init__(self, store: Any, left: int) -> None:
+        self._store = store
+        self.left = left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def claim_workflow_tasks(self, claimant: Any, limit: int) -> Any:
+        if self.left <= 0:
+            return await self._store.get([])
+        answer = await self._store.claim_workflow_tasks(claimant, min(limit, self.left))
+        self.left -= len(answer.items)
+        return answer
