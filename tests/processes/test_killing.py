@@ -37,11 +37,11 @@ async def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_that_coun
     server_url: str, tmp_path: Path, seed: int
 ) -> None:
     chance, url = random.Random(seed), server_url
-    async with durable.connect(url) as client, Crew(url, tmp_path, lease=1.0, max_activities=20) as crew:
+    async with durable.connect(url) as client, Crew(url, tmp_path, lease=4.0, max_activities=20) as crew:
         own = [f"own-{number}" for number in range(2)]
         hands = [(await crew.start(queues=["default", queue]))[0] for queue in own]
         everything = {}
-        for round in range(3):
+        for round in range(2):
             programs = {f"r{round}w{number}": draw(chance) for number in range(60)}
             everything |= programs
             await verdict.create(client, programs)
