@@ -2,17 +2,21 @@
 
 ``?schema=`` (default ``public``) keeps tenants apart. Every statement names its tables with their schema, so that it
 also works on a caller's connection, and behind PgBouncer, where no setting of a connection can be relied on.
+
+Several hosts, ``postgresql://user:password@first:5432,second:5432/database``, are a primary and its standbys in any
+order: each new connection goes to the first of them that may be written to.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+DEFAULT_PORT = 5432
 SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 OPTIONS = (
     *("schema", "pool_size", "pool_idle", "connect_timeout", "call_timeout", "pgbouncer", "wakeups"),
@@ -36,12 +40,12 @@ T = TypeVar("T")
 class Address:
     """Where the server is and how it is spoken to. ``url`` is without password and options, for messages.
 
-    ``host`` is a name, an address, or the folder of a Unix socket. ``call_seconds`` limits every statement.
+    ``hosts``, with their ports, are names, addresses, or folders of Unix sockets. ``call_seconds`` limits each
+    statement.
     """
 
     url: str
-    host: str
-    port: int
+    hosts: tuple[tuple[str, int], ...]
     user: str
     password: str | None = field(repr=False)
     database: str
@@ -62,7 +66,7 @@ class Address:
         """For asyncpg: a context or the word of a mode. Raises ``ValueError`` for files that cannot be read."""
         mode = self.ssl_mode or ("verify-full" if self.ssl_root_cert else "prefer")
         if mode in ("disable", "prefer") and not self.ssl_cert:
-            return mode if mode == "disable" or not self.host.startswith("/") else "disable"
+            return "disable" if all(host.startswith("/") for host, _ in self.hosts) else mode
         try:
             context = ssl.create_default_context(cafile=self.ssl_root_cert)
             if self.ssl_cert:
@@ -77,10 +81,6 @@ class Address:
 def parse_url(url: str, settings: Mapping[str, Any] | None = None) -> Address:
     """Read a URL, and settings that it does not carry. Raises ``ValueError``, never with the password in it."""
     parts = urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port or 5432
-    except ValueError as error:
-        raise ValueError(f"the port is no number from 1 to 65535 ({error})") from None
     if parts.fragment:
         raise ValueError("write '#' in a user name, password or database as %23")
     given = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(settings or {})
@@ -91,11 +91,10 @@ def parse_url(url: str, settings: Mapping[str, Any] | None = None) -> Address:
     user, database = unquote(parts.username or ""), unquote(parts.path.removeprefix("/"))
     if not user or not database:
         raise ValueError("write postgresql://user:password@host:5432/database")
-    host = str(options.get("host") or unquote(host or "localhost"))
+    hosts = _hosts(parts.netloc.rpartition("@")[2], options.get("host"))
     return Address(
-        url=_shown(user, host, port, database, options.get("schema")),
-        host=host,
-        port=port,
+        url=_shown(user, hosts, database, options.get("schema")),
+        hosts=hosts,
         user=user,
         password=None if parts.password is None else unquote(parts.password),
         database=database,
@@ -114,10 +113,23 @@ def parse_url(url: str, settings: Mapping[str, Any] | None = None) -> Address:
     )
 
 
-def _shown(user: str, host: str, port: int, database: str, schema: str | None) -> str:
-    where = f"[{host}]" if ":" in host else quote(host, safe="")
+def _hosts(text: str, other: Any) -> tuple[tuple[str, int], ...]:
+    """``other``: the option ``host``, for what cannot stand in a URL's place for hosts, like a folder of a socket."""
+    found = []
+    for one in text.split(","):
+        parts = urlsplit(f"//{one}")
+        try:
+            host, port = parts.hostname, parts.port or DEFAULT_PORT
+        except ValueError as error:
+            raise ValueError(f"the port is no number from 1 to 65535 ({error})") from None
+        found.append((str(other or unquote(host or "localhost")), port))
+    return tuple(found)
+
+
+def _shown(user: str, hosts: Sequence[tuple[str, int]], database: str, schema: str | None) -> str:
+    names = (f"[{host}]:{port}" if ":" in host else f"{quote(host, safe='')}:{port}" for host, port in hosts)
     of_schema = f"?schema={schema}" if schema else ""
-    return f"postgresql://{quote(user)}@{where}:{port}/{quote(database)}{of_schema}"
+    return f"postgresql://{quote(user)}@{','.join(names)}/{quote(database)}{of_schema}"
 
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from durable.backends.postgres.listening import Wire
 from durable.backends.postgres.pool import Pool
 from durable.backends.postgres.sessions import PostgresSession
 from durable.backends.postgres.texts import TAG_TEST, Texts
-from durable.backends.sql.server.session import HeldSession, Session, Topics
+from durable.backends.sql.server.session import Again, Culprit, HeldSession, Session, Topics
 
 R = TypeVar("R")
 
@@ -65,8 +65,9 @@ class PostgresDatabase:
         address = self._address
         try:
             return await asyncpg.connect(
-                host=address.host,
-                port=address.port,
+                host=[host for host, _ in address.hosts],
+                port=[port for _, port in address.hosts],
+                target_session_attrs="primary" if len(address.hosts) > 1 else None,
                 user=address.user,
                 password=address.password,
                 database=address.database,
@@ -91,9 +92,10 @@ class PostgresDatabase:
                 result = await work(PostgresSession(connection, self._address, self._texts))
                 with told_apart(self._address):
                     await self._say(connection, "COMMIT")
-            except Exception:
+            except (Again, Culprit):
                 loan.sound = await self._rolled_back(connection)
                 raise
+            # After any other error the connection is not lent again: its server may be one that only reads by now.
             loan.sound = True
             return result
 
