@@ -188,9 +188,14 @@ class Environment:
         if isinstance(one, Workflow):
             if (one.definition.name, one.definition.version) not in self._mocked:
                 self._worker.registry.add_workflow(one.definition)
-            self._worker.learn()
         elif (one.definition.name, "") not in self._mocked:
             self._worker.registry.add_activity(one.definition)
+        self._learned()
+
+    def _learned(self) -> None:
+        assert self._worker is not None
+        self._worker.learn()
+        self._skipper.learned = True
 
     def _learn(self, workflow: Workflow[..., Any]) -> None:
         known = self.worker.registry.workflow(workflow.definition.name, workflow.definition.version)
@@ -285,13 +290,13 @@ class Environment:
         if isinstance(target, Activity):
             registry.activities[target.definition.name] = mocked_activity(target.definition, made)
             self._mocked.add((target.definition.name, ""))
+            self._learned()
             return
         workflow, asked = mocked_workflow(target.definition, made)
         registry.workflows[workflow.name, workflow.version] = workflow
         registry.activities[asked.name] = asked
         self._mocked.add((workflow.name, workflow.version))
-        assert self._worker is not None
-        self._worker.learn()
+        self._learned()
 
     async def _doze(self, seconds: float) -> None:
         await self._skipper.doze(seconds)

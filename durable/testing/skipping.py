@@ -53,6 +53,8 @@ class Skipper:
         self._dozing: set[asyncio.Task[object] | None] = set()
         self._called: set[asyncio.Task[None]] = set()
         self.failures: list[BaseException] = []
+        self.learned = False
+        """The worker was given definitions: what it asks for with its next claim was fixed before."""
 
     # --- time goes on -----------------------------------------------------------------------------------------------
 
@@ -159,12 +161,16 @@ class Skipper:
         while True:
             happened = self._store.happened
             await self._have_all_look()
+            if self.learned:
+                self.learned = False
+                await self._have_all_look()
             if await self._is_quiet() and self._store.happened == happened:
                 return
 
     async def _have_all_look(self) -> None:
         before = dict(self._store.looks)
-        self._bell.ring("workflow", "activity")
+        # Who waits for an end or an answer looks as well: it must not learn of it after time went on.
+        self._bell.ring("workflow", "activity", "closed", "reply")
         while any(self._store.looks[claim] <= before.get(claim, 0) for claim in self._store.claims):
             await self._stirring.next()
 

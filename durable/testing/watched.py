@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 _CLAIMS = frozenset({"claim_workflow_tasks", "claim_activity_tasks"})
-_IDLE = frozenset({"extend", "claim_questions", "claim_stalled_tasks"})
+_IF_FOUND = _CLAIMS | {"claim_questions", "claim_stalled_tasks"}
+_LOOKS = frozenset({"extend", "get", "replies"})
+"""What is done over and over while nothing happens."""
 
 
 class Stirring:
@@ -55,9 +57,10 @@ class Watched:
             if name in _CLAIMS:
                 self.looks[name] += 1
                 self.wakes[name] = answer.next_wake_us
-            if name not in _CLAIMS | _IDLE or answer.items:
+            if name not in _LOOKS and (name not in _IF_FOUND or answer.items):
                 self.happened += 1
-            if name not in _IDLE:
+                self._stirring.stir()
+            elif name in _CLAIMS:
                 self._stirring.stir()
             return answer
 

@@ -239,6 +239,22 @@ async def test_an_update_lets_time_go_on(env: Environment) -> None:
     assert env.now == datetime(2024, 1, 1, 2, tzinfo=UTC)
 
 
+async def test_no_time_passes_between_an_answer_and_who_waits_for_it(env: Environment) -> None:
+    @durable.workflow
+    async def answers() -> None:
+        @durable.update
+        async def when() -> datetime:
+            return durable.now()
+
+        await asyncio.sleep(DAY)
+
+    env.register(answers)
+    instance = await env.start(answers)
+    for _ in range(3):
+        assert await instance.update("when") == "2024-01-01T00:00:00Z"
+    assert env.now == datetime(2024, 1, 1, tzinfo=UTC)
+
+
 async def test_a_query_is_about_this_very_moment(env: Environment) -> None:
     instance = await env.start(approval, 3)
     assert await instance.query("question") == "well?"
