@@ -171,12 +171,31 @@ async def test_several_losses_of_a_run_are_one_checkpoint(both: tuple[Client, St
     assert (held.activities, held.wake_at_us, held.answers) == ((1, 2), T * 2, ("outcome/a-1/6",))
 
 
-async def test_what_the_store_found_and_did_not_mend_is_not_judged_again(both: tuple[Client, Store]) -> None:
+async def test_one_wound_at_a_time_a_run_is_judged_when_the_store_has_nothing_against_it(
+    both: tuple[Client, Store],
+) -> None:
     client, store = both
     await history(store, "a", ASKED)
     run = tables(store).instances["a"].current
-    run.head = replace(run.head, number=9)
-    assert [one.rule.split()[0] for one in await client.audit()] == ["I2"]
+    run.deadline_us = T * 2
+    (found,) = await client.audit()
+    assert "deadline" in found.detail
+    assert ["deadline" in one.detail for one in await client.audit(repair=True)] == [True, False]
+    assert await client.audit() == []
+
+
+async def test_a_history_that_is_gone_when_it_is_read_was_forgotten_meanwhile(
+    both: tuple[Client, Store],
+) -> None:
+    client, store = both
+    await history(store, "a", ASKED)
+
+    async def forgotten(real: Any, ranges: Any) -> Any:
+        answer = await real(ranges)
+        return replace(answer, items=[replace(one, events=()) for one in answer.items])
+
+    store.hooks["read_history"] = forgotten
+    assert await client.audit() == []
 
 
 # --- children ---------------------------------------------------------------------------------------------------------
@@ -319,6 +338,34 @@ async def test_what_is_found_at_the_second_look_is_not_told(both: tuple[Client, 
 
     store.hooks["holdings"] = looking
     assert await client.audit() == [] and looks == 2
+
+
+async def test_what_only_the_second_look_shows_is_not_told(both: tuple[Client, Store]) -> None:
+    client, store = both
+    await history(store, "a", ASKED, replace(ASKED, number=2), activities=(replace(TASK, number=2),))
+    looks = 0
+
+    async def looking(real: Any, refs: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        answer = await real(refs)
+        return answer if looks == 1 else replace(answer, items=[replace(answer.items[0], activities=())])
+
+    store.hooks["holdings"] = looking
+    (found,) = await client.audit()
+    assert "command 1" in found.detail
+
+
+async def test_a_run_that_stalls_meanwhile_is_not_judged(both: tuple[Client, Store]) -> None:
+    client, store = both
+    await history(store, "a", ASKED)
+
+    async def stalled(real: Any, refs: Any) -> Any:
+        answer = await real(refs)
+        return replace(answer, items=[replace(answer.items[0], state="stalled")])
+
+    store.hooks["holdings"] = stalled
+    assert await client.audit(repair=True) == []
 
 
 async def test_a_repair_that_came_too_late_is_no_finding(both: tuple[Client, Store]) -> None:

@@ -223,7 +223,7 @@ async def _record() -> None:
 
 def _of_no_machine(text: str) -> str:
     """Tracebacks name files of the machine that recorded them; nobody reads those here."""
-    return re.sub(r'File \\"/[^"]*/([^/"]*)\\"', r'File \\"\1\\"', text)
+    return re.sub(r'File (\\+")/[^"\\]*/([^/"\\]+)(\\+")', r"File \1\2\3", text)
 
 
 if __name__ == "__main__":
