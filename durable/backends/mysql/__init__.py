@@ -6,6 +6,7 @@ address.py       the URL
 failures.py      the servers' errors: which are worth another try, which are an item's fault, what people must do
 literals.py      values as SQL
 statements.py    the shared layer's plain statements as MySQL's and MariaDB's
+indexes.py       which index each of them reads by
 driver.py        one connection; the only file that knows the two drivers
 pool.py          connections, with capacity that is kept for leases
 sessions.py      a transaction on a connection (the seam's `Session`)

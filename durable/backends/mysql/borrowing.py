@@ -162,6 +162,7 @@ class Held:
         self.connection = self._link.raw
         self.session = _HeldSession(self._link, self._database.statements, self._database.url)
         try:
+            await self._link.end_when_idle(0)  # an activity takes as long as it takes
             await self._say(b"START TRANSACTION; SAVEPOINT durable_transaction")
         except BaseException:
             await self._stack.aclose()

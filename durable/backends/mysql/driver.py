@@ -30,12 +30,12 @@ SQL_MODE = (
 LOCK_SECONDS = 2
 """How long a statement waits for a lock of somebody else; instance rows are never waited for (``SKIP LOCKED``)."""
 IDLE_IN_TRANSACTION_SECONDS = 15
-"""When MariaDB ends a session that was stopped in the middle of a transaction. MySQL has no such setting."""
+"""When the server ends a session that was stopped in the middle of a transaction. MySQL ends any that is idle for so
+long; there we drop idle ones before."""
 
 _PREPARE = (
-    f"SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_SECONDS}, "
-    f"/*M! idle_transaction_timeout = {IDLE_IN_TRANSACTION_SECONDS}, */ "
-    "max_seeks_for_key = 1; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+    f"SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_SECONDS}; "
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; "
     "SELECT VERSION(), @@max_allowed_packet, @@innodb_rollback_on_timeout"
 )
 _IN_TRANSACTION = 1
@@ -70,6 +70,8 @@ class Link:
         self._broken = False
         self.version = Version(False, (0, 0, 0), "")
         self.max_packet = 16 * _MIB
+        self.idle_seconds: float | None = None
+        """When it is too old to be used again, if the server says so."""
 
     async def prepare(self) -> None:
         """Set what every statement relies on."""
@@ -77,6 +79,15 @@ class Link:
         version, packet, _ = results[-1].rows[0]
         self.version = read_version(str(version))
         self.max_packet = int(packet)
+        await self.end_when_idle(IDLE_IN_TRANSACTION_SECONDS)
+
+    async def end_when_idle(self, seconds: int) -> None:
+        """When the server is to end this session, if nothing comes in the middle of a transaction (0: never)."""
+        if self.version.mariadb:
+            await self.run(b"SET SESSION idle_transaction_timeout = %d" % seconds)
+        else:
+            await self.run(b"SET SESSION wait_timeout = %d" % (seconds or 31_536_000))
+            self.idle_seconds = seconds * 0.8 if seconds else None
 
     @property
     def usable(self) -> bool:

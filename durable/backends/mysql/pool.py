@@ -95,8 +95,8 @@ class Pool:
     def _take(self) -> Link | None:
         self._drop_idle(before=time.monotonic() - self._idle_seconds)
         while self._idle:
-            link, _ = self._idle.pop()
-            if link.usable:
+            link, since = self._idle.pop()
+            if link.usable and time.monotonic() - since < (link.idle_seconds or self._idle_seconds):
                 return link
             link.discard()
         return None

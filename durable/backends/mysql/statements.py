@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from durable.backends.mysql.indexes import with_indexes
 from durable.backends.mysql.literals import json_rows, literal, name
 from durable.backends.sql.server.session import Wanted
 from durable.backends.sql.server.tables import TABLES, Kind, Table
@@ -102,6 +103,7 @@ class Statements:
         if "@wanted" in text:
             text = _WANTED_LAST.sub(r"FROM @wanted STRAIGHT_JOIN \1 ON", text)
             text = _ORDER_OF_LOCKS.sub("", _WANTED_FIRST.sub(r"\1STRAIGHT_JOIN", text))
+        text = with_indexes(text)
         pieces: list[Piece] = []
         at = 0
         for found in _MARK.finditer(text):
@@ -130,14 +132,14 @@ class Statements:
         join = " AND ".join(f"t.{name(column)} = wanted.{name(column)}" for column in table.key)
         fields = ", ".join(f"t.{name(column)} = wanted.{name('new ' + column)}" for column in columns)
         after = _json_columns(kinds, " ERROR ON ERROR")
-        after += f" STRAIGHT_JOIN {self.table(table.name)} AS t ON {join} SET {fields}"
+        after += f" STRAIGHT_JOIN {self.table(table.name)} AS t FORCE INDEX (PRIMARY) ON {join} SET {fields}"
         return b"UPDATE JSON_TABLE(", after.encode()
 
     def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
         """A ``DELETE`` of the rows with these values in these columns."""
         wanted = Wanted({column: table.columns[column] for column in columns}, rows)
         join = " AND ".join(f"t.{name(column)} = wanted.{name(column)}" for column in columns)
-        text = f" STRAIGHT_JOIN {self.table(table.name)} AS t ON {join}"
+        text = f" STRAIGHT_JOIN {self.table(table.name)} AS t FORCE INDEX (PRIMARY) ON {join}"
         return b"DELETE t FROM %b%b" % (_json_table(wanted), text.encode())
 
 

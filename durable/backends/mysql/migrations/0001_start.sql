@@ -77,9 +77,9 @@ CREATE TABLE IF NOT EXISTS instances (
     KEY instances_leased (lease_owner, ready_at_us, instance_id),
     KEY instances_overdue (overdue_at_us),
     KEY instances_retryable (queue, workflow, version, retryable_at_us, instance_id),
-    KEY instances_children (parent_id, parent_run_id),
+    KEY instances_children (parent_id, parent_run_id, created_at_us, run_id),
     KEY instances_created (created_at_us, run_id),
-    KEY instances_closed (closed_at_us)
+    KEY instances_closed (closed_at_us, run_id)
 ) ENGINE = InnoDB, ROW_FORMAT = DYNAMIC, DEFAULT CHARACTER SET utf8mb4, COLLATE utf8mb4_bin;
 
 -- Earlier runs of the ids: moved here when an id is used anew or continued, and not changed any more.
@@ -128,9 +128,9 @@ CREATE TABLE IF NOT EXISTS past_runs (
     next_run_id VARBINARY(512),
     first_run_id VARBINARY(512) NOT NULL,
     PRIMARY KEY (part, instance_id, run_id),
-    KEY past_runs_children (parent_id, parent_run_id),
+    KEY past_runs_children (parent_id, parent_run_id, created_at_us, run_id),
     KEY past_runs_created (created_at_us, run_id),
-    KEY past_runs_closed (closed_at_us)
+    KEY past_runs_closed (closed_at_us, run_id)
 ) ENGINE = InnoDB, ROW_FORMAT = DYNAMIC, DEFAULT CHARACTER SET utf8mb4, COLLATE utf8mb4_bin;
 
 -- One row a checkpoint: its events, one a line. `lengths` is NULL, or a JSON list of their lengths in bytes when one of
@@ -246,7 +246,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     lease_until_us BIGINT NOT NULL,           -- or since when it is free
     PRIMARY KEY (part, instance_id, run_id, sequence),
     KEY outbox_order (created_at_us, run_id, sequence),
-    KEY outbox_id (id)
+    KEY outbox_id (id),
+    KEY outbox_leased (lease_until_us)
 ) ENGINE = InnoDB, ROW_FORMAT = DYNAMIC, DEFAULT CHARACTER SET utf8mb4, COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS roles (
