@@ -11,7 +11,7 @@ import pytest
 SCHEMES = {"postgres": "postgresql", "mysql": "mysql"}
 
 
-def _skip_unless_there_is(scheme: str) -> None:
+def skip_unless_there_is(scheme: str) -> None:
     if scheme not in entry_points(group="durable.backends").names:
         pytest.skip(f"there is no store {scheme}:// yet")
 
@@ -19,7 +19,7 @@ def _skip_unless_there_is(scheme: str) -> None:
 @pytest.fixture(params=["postgres", "mysql"])
 async def server_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """An empty database of the test's own, on a server."""
-    _skip_unless_there_is(SCHEMES[request.param])
+    skip_unless_there_is(SCHEMES[request.param])
     async with request.getfixturevalue(f"{request.param}_server").database() as url:
         yield url
 
@@ -30,7 +30,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'store.db'}"
         return
-    _skip_unless_there_is(SCHEMES[request.param])
+    skip_unless_there_is(SCHEMES[request.param])
     server = request.getfixturevalue(f"{request.param}_server")
     async with server.database() as url:
         yield url

@@ -35,7 +35,14 @@ def told_apart(address: Address) -> Iterator[None]:
     """Errors of a statement as `Again`, `Culprit` or `BackendError`."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,  # an idle connection that the server has just said good-bye to, and not closed
+        OSError,
+        TimeoutError,
+        EOFError,
+    ) as error:
         raise meaning(address, error) from error
 
 
