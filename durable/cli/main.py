@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from durable.cli.check import check
+from durable.cli.lint import lint
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,3 +15,4 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(lint)

@@ -24,7 +24,7 @@ async def raffle(names: list[str]) -> list[str]:
     where = durable.side_effect(region)
     winner = durable.random().choice(names)
     ticket = str(durable.uuid4())
-    plain = f"{random.random()} {uuid.uuid4()}"  # these are the run's own in here, too
+    plain = f"{random.random()} {uuid.uuid4()}"  # durable: ok - they are the run's own in here
     for _ in range(3):
         await asyncio.sleep(0.01)
     return [where, winner, ticket, plain]
