@@ -1,9 +1,9 @@
-"""The PostgreSQL store keeps the laws of the contract. Each store has a schema of its own in the run's server."""
+"""The PostgreSQL store keeps the laws of the contract."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -11,52 +11,62 @@ import pytest
 
 from durable.backends.contract import Backend
 from durable.backends.postgres import open_store
+from durable.backends.sql.server.tables import META, TABLES
+from durable.testing import servers
 from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
-from durable.testing.servers import Server
 from tests.conformance.wounds import SQL
+
+EMPTY = ";".join(f"DELETE FROM {name}" for name in TABLES if name != META.name)
 
 
 class Postgres(StoreUnderTest):
+    """In a database that may have been used before: the first `open` empties it, which is quicker than a new one."""
+
     keeps_data = True
     damages = frozenset(SQL)
 
     def __init__(self, url: str) -> None:
         self.clock = ManualClock()
-        self.server_url = url
-        self.schema = f"laws_{secrets.token_hex(6)}"
+        self.url = url
+        self.is_empty = False
 
     async def open(self) -> Backend:
-        settings = {"schema": self.schema, "pool_size": 4, "wakeups": "off"}
-        return await open_store(self.server_url, clock=self.clock, **settings)
+        store = await open_store(self.url, clock=self.clock, pool_size=4)
+        if not self.is_empty:
+            self.is_empty = True
+            await self.execute(EMPTY)
+        return store
 
     async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
-        for statement in SQL[kind]:
-            await self.execute(f'SET search_path TO "{self.schema}"; ' + statement.format(id=instance_id))
+        await self.execute(";".join(SQL[kind]).format(id=instance_id))
 
-    async def execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(self.server_url)
+    async def execute(self, statements: str) -> None:
+        connection = await asyncpg.connect(self.url)
         try:
-            await connection.execute(statement)
+            await connection.execute(statements)
         finally:
             await connection.close()
 
-    async def drop(self) -> None:
-        await self.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
+
+@pytest.fixture(scope="module")
+def url(postgres_server: servers.Server) -> Iterator[str]:
+    url = asyncio.run(postgres_server.create_database())
+    yield url
+    asyncio.run(postgres_server.drop_database(url))
 
 
 class TestPostgres(StoreLaws):
     @pytest.fixture
-    async def under_test(self, postgres_server: Server) -> AsyncIterator[Postgres]:
-        judged = Postgres(postgres_server.url)
-        yield judged
-        await judged.drop()
+    def under_test(self, url: str) -> Postgres:
+        return Postgres(url)
 
 
 class TestPostgresAgainstMemory(RandomOperations):
+    examples = 60
+
     @pytest.fixture(autouse=True)
-    def on_server(self, postgres_server: Server) -> Iterator[None]:
-        self.url = postgres_server.url
-        yield
+    def _server(self, url: str) -> None:
+        self.url = url
 
     def make(self, folder: Path) -> Postgres:
         return Postgres(self.url)

@@ -1,14 +1,15 @@
 """The bench on which a law looks at a store: the contract's calls in short, and a look at all that is kept.
 
-It adds nothing to what a store does and hides no answer; it only unpacks `Answer`.
+It adds nothing to what a store does and hides no answer but `Busy`, which means that one asks again; else it only
+unpacks `Answer`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from durable.backends.contract import Backend
 from durable.backends.records import (
@@ -41,6 +42,11 @@ from durable.backends.records import (
 )
 from durable.testing.conformance.harness import StoreUnderTest
 from durable.testing.conformance.specimens import activity, claimant, new, step, workflow_lease
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+MAX_BUSY = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +90,13 @@ class Bench:
     # --- the calls of clients
 
     async def create(self, *instances: NewInstance) -> Sequence[Any]:
-        return (await self.store.create(instances)).items
+        return await self._until_judged(self.store.create, instances)
 
     async def send(self, *messages: NewMessage) -> Sequence[Verdict]:
-        return (await self.store.send(messages)).items
+        return await self._until_judged(self.store.send, messages)
 
     async def change(self, *changes: Change) -> Sequence[Verdict]:
-        return (await self.store.change(changes)).items
+        return await self._until_judged(self.store.change, changes)
 
     async def view(self, instance_id: str, run_id: str | None = None) -> InstanceView:
         """A run that there is."""
@@ -148,18 +154,29 @@ class Bench:
         return task
 
     async def commit(self, *checkpoints: Checkpoint) -> Sequence[Verdict]:
-        return (await self.store.commit(checkpoints)).items
+        return await self._until_judged(self.store.commit, checkpoints)
 
     async def commit_until_judged(self, checkpoint: Checkpoint) -> Verdict:
-        """Commit; `Busy` means: ask again."""
+        """Commit one."""
         (verdict,) = await self.commit(checkpoint)
-        while isinstance(verdict, Busy):
-            await asyncio.sleep(0.001)
-            (verdict,) = await self.commit(checkpoint)
         return verdict
 
+    async def _until_judged(
+        self, call: Callable[[Sequence[Q]], Awaitable[Answer[A]]], items: Sequence[Q]
+    ) -> Sequence[A]:
+        """`Busy` means: ask again."""
+        verdicts = list((await call(items)).items)
+        for _ in range(MAX_BUSY):
+            busy = [n for n, verdict in enumerate(verdicts) if isinstance(verdict, Busy)]
+            if not busy:
+                break
+            await asyncio.sleep(0.001)
+            for n, verdict in zip(busy, (await call([items[n] for n in busy])).items, strict=True):
+                verdicts[n] = verdict
+        return verdicts
+
     async def finish(self, *outcomes: ActivityOutcome) -> Sequence[Verdict]:
-        return (await self.store.finish_activities(outcomes)).items
+        return await self._until_judged(self.store.finish_activities, outcomes)
 
     async def extend(self, *leases: Lease) -> Sequence[Extended | Cancelled | Lost]:
         return (await self.store.extend(leases)).items

@@ -38,44 +38,48 @@ NEXT_EXPIRABLE = (
 
 @dataclass(slots=True)
 class Look:
-    """What is due, expired first: for them time has run out already. ``cut``: there may be more."""
+    """What is due, each with its time, expired first: for them time has run out already; and what comes next."""
 
     now_us: int = 0
-    due: list[ActivityKey] = field(default_factory=list)
-    cut: bool = False
-    next_us: int | None = None
+    due: dict[ActivityKey, int] = field(default_factory=dict)
+    following: list[tuple[int, ActivityKey | None]] = field(default_factory=list)
 
-    def expect(self, at_us: int | None) -> None:
-        """There is something to do at this time."""
-        if at_us is not None and (self.next_us is None or at_us < self.next_us):
-            self.next_us = at_us
+    @property
+    def next_us(self) -> int | None:
+        """When the next of all that is left is (or was) due."""
+        return min([*self.due.values(), *(at_us for at_us, _ in self.following)], default=None)
+
+    def fresh(self) -> Look:
+        """A copy to be used up: the transaction may be repeated."""
+        return Look(self.now_us, dict(self.due), list(self.following))
 
 
 async def look_for_activities(session: Session, claimant: Claimant, limit: int) -> Look:
     """What is claimable or expired."""
     window = window_of(limit)
-    names = [(queue, name) for queue in claimant.queues for name in claimant.activities]
-    kinds = Wanted(_KIND, list(dict.fromkeys(names)))
+    pairs = [(queue, name) for queue in claimant.queues for name in claimant.activities]
+    kinds = Wanted(_KIND, list(dict.fromkeys(pairs)))
     queries = [
         Query(NOW),
         Query(CLAIMABLE, (window,), kinds),
         Query(NEXT_CLAIMABLE, (), kinds),
-        Query(EXPIRABLE, (limit,)),
+        Query(EXPIRABLE, (window,)),
         Query(NEXT_EXPIRABLE),
     ]
-    look, expired, ready = Look(), list[ActivityKey](), list[ActivityKey]()
-    for what, at_us, _, *key in sorted(await session.fetch_union(queries), key=lambda row: row[1:]):
+    look, ready = Look(), dict[ActivityKey, int]()
+    for what, at_us, _, *found in sorted(await session.fetch_union(queries), key=lambda row: row[1:]):
+        key = ActivityKey(*found)
         match what:
             case "now":
                 look.now_us = at_us
             case "ready":
-                ready.append(ActivityKey(*key))
+                ready.setdefault(key, at_us)
             case "expired":
-                expired.append(ActivityKey(*key))
+                look.due.setdefault(key, at_us)
             case _:
-                look.expect(at_us)
-    look.due = list(dict.fromkeys([*expired, *ready]))[:window]
-    look.cut = len(look.due) >= window
+                look.following.append((at_us, key))
+    for key, at_us in ready.items():
+        look.due.setdefault(key, at_us)
     return look
 
 
@@ -89,34 +93,38 @@ class ActivityClaims:
         """Whether this is the repetition of a claim that was handed something."""
         return bool(self._last.again(claimant)[1])
 
-    async def claim(self, session: Session, claimant: Claimant, limit: int, look: Look) -> list[ActivityTask]:
-        """Up to ``limit`` of what the look has found, in a transaction; the look learns when the next one is due."""
+    async def claim(
+        self, session: Session, claimant: Claimant, limit: int, found: Look
+    ) -> tuple[list[ActivityTask], Look]:
+        """Up to ``limit`` of what the look has found, in a transaction; and what is left after that."""
         _, before = self._last.again(claimant)
-        ledger = Ledger((await session.fetch("SELECT @now"))[0][0])
+        ledger, look = Ledger((await session.fetch("SELECT @now"))[0][0]), found.fresh()
         items = await _handed_again(session, claimant, before)
         items += await _take(session, ledger, claimant, look, limit - len(items))
         await save(session, ledger)
         self._last.remember(claimant, 0, [key for key, _ in items])
+        keys = {key for key, _ in items}
+        if any(key in keys for _, key in look.following):
+            look = await look_for_activities(session, claimant, 1)
         look.now_us = ledger.now_us
-        return [task for _, task in items]
+        return [task for _, task in items], look
 
 
 async def _take(
     session: Session, ledger: Ledger, claimant: Claimant, look: Look, limit: int
 ) -> list[tuple[ActivityKey, ActivityTask]]:
     items: list[tuple[ActivityKey, ActivityTask]] = []
-    keys = look.due
+    keys = list(look.due)
     while keys and len(items) < limit:
         some, keys = keys[: limit - len(items)], keys[limit - len(items) :]
         await lock_activities(session, ledger, some)
         for key in some:
+            del look.due[key]
             row = ledger.activities.get(key)
             if row is not None and _is_ready(ledger.now_us, row, claimant):
                 items.append((key, take_activity(ledger.now_us, row, claimant)))
-                look.expect(row.claimable_at_us)
-                look.expect(row.expirable_at_us)
-    if keys or look.cut:
-        look.expect(ledger.now_us)
+                times = (row.claimable_at_us, row.expirable_at_us)
+                look.following += [(at_us, None) for at_us in times if at_us is not None]
     return items
 
 

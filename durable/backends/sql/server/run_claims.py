@@ -115,47 +115,48 @@ class HandedRun(NamedTuple):
 
 @dataclass(slots=True)
 class Look:
-    """What is due, and what comes next. ``cut``: there may be more that is due than was looked at; ``tried``: of these
-    the locks were asked for already.
-    """
+    """What is due, each with its time, and what comes next. ``tried``: their locks were asked for already."""
 
     now_us: int = 0
-    ready: list[str] = field(default_factory=list)
-    overdue: list[str] = field(default_factory=list)
-    closing: list[RunKey] = field(default_factory=list)
-    cut: bool = False
+    ready: dict[str, int] = field(default_factory=dict)
+    overdue: dict[str, int] = field(default_factory=dict)
+    closing: dict[RunKey, int] = field(default_factory=dict)
+    following: list[tuple[int, str]] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
-    next_us: int | None = None
 
     @property
     def nothing(self) -> bool:
         """Whether nothing is due."""
         return not (self.ready or self.overdue or self.closing)
 
-    def expect(self, at_us: int | None) -> None:
-        """There is something to do at this time."""
-        if at_us is not None and (self.next_us is None or at_us < self.next_us):
-            self.next_us = at_us
+    @property
+    def next_us(self) -> int | None:
+        """When the next of all that is left is (or was) due."""
+        left = [*self.ready.values(), *self.overdue.values(), *self.closing.values()]
+        return min([*left, *(at_us for at_us, _ in self.following)], default=None)
+
+    def fresh(self) -> Look:
+        """A copy to be used up: the transaction may be repeated."""
+        return Look(
+            self.now_us, dict(self.ready), dict(self.overdue), dict(self.closing), list(self.following)
+        )
 
 
-def seen(rows: Iterable[Row], window: int) -> Look:
-    """Sort what a look has found, longest due first. Only ``window`` of those that are ready are kept."""
+def seen(rows: Iterable[Row]) -> Look:
+    """Sort what a look has found, longest due first."""
     look = Look()
-    ready: dict[str, int] = {}
     for what, at_us, _, instance_id, run_id in sorted(rows, key=lambda row: (row[1], row[3], row[4])):
         match what:
             case "now":
                 look.now_us = at_us
             case "ready":
-                ready.setdefault(instance_id, at_us)
+                look.ready.setdefault(instance_id, at_us)
             case "overdue":
-                look.overdue.append(instance_id)
+                look.overdue.setdefault(instance_id, at_us)
             case "closing":
-                look.closing.append(RunKey(instance_id, run_id))
+                look.closing.setdefault(RunKey(instance_id, run_id), at_us)
             case _:
-                look.expect(at_us)
-    look.ready = list(ready)[:window]
-    look.cut = len(ready) >= window
+                look.following.append((at_us, instance_id))
     return look
 
 
@@ -175,11 +176,13 @@ class RunClaims:
         """Whether this is the repetition of a claim that was handed something."""
         return bool((self._last_stalled if stalled else self._last).again(claimant)[1])
 
-    async def claim(self, session: Session, claimant: Claimant, limit: int, look: Look) -> list[Task]:
-        """Up to ``limit`` of what the look has found, in a transaction; the look learns when the next one is due."""
+    async def claim(
+        self, session: Session, claimant: Claimant, limit: int, found: Look
+    ) -> tuple[list[Task], Look]:
+        """Up to ``limit`` of what the look has found, in a transaction; and what is left after that."""
         until_us, before = self._last.again(claimant)
-        ledger = Ledger(0)
-        look.tried.update([*look.overdue[:limit], *look.ready[:limit]])
+        ledger, look = Ledger(0), found.fresh()
+        look.tried.update([*list(look.overdue)[:limit], *list(look.ready)[:limit]])
         await load_runs(session, ledger, look.tried)
         new_until_us = ledger.now_us + claimant.lease_us
         items = await _still_handed(session, claimant, until_us, before)
@@ -189,23 +192,28 @@ class RunClaims:
         await save(session, ledger)
         # Before the commit: its reply may be lost too. What was not committed is not handed out again.
         self._last.remember(claimant, until_us if before else new_until_us, [key for key, _ in items])
+        names = {key.instance_id for key, _ in items}
+        if any(name in names for _, name in look.following):
+            look = await look_for_runs(session, claimant, 1)
         look.now_us = ledger.now_us
-        return [task for _, task in items]
+        return [task for _, task in items], look
 
     async def claim_stalled(
-        self, session: Session, claimant: Claimant, limit: int, look: Look
-    ) -> list[WorkflowTask]:
+        self, session: Session, claimant: Claimant, limit: int, found: Look, *, at_start: bool
+    ) -> tuple[list[WorkflowTask], Look]:
         """The same for stalled runs."""
         until_us, before = self._last_stalled.again(claimant)
-        ledger = Ledger(0)
-        look.tried.update(look.ready[:limit])
+        ledger, look = Ledger(0), found.fresh()
+        look.tried.update(list(look.ready)[:limit])
         await load_runs(session, ledger, look.tried)
         items = await _still_handed(session, claimant, until_us, before)
         items += await _take_ready(session, ledger, claimant, look, limit - len(items), _take_if_stalled)
         await save(session, ledger)
         self._last_stalled.remember(claimant, ledger.now_us + claimant.lease_us, [key for key, _ in items])
+        if not at_start:
+            look = await look_for_stalled(session, claimant, 1, at_start=False)
         look.now_us = ledger.now_us
-        return [task for _, task in items if isinstance(task, WorkflowTask)]
+        return [task for _, task in items if isinstance(task, WorkflowTask)], look
 
 
 # --- looking
@@ -226,12 +234,12 @@ async def look_for_runs(session: Session, claimant: Claimant, limit: int) -> Loo
         Query(NEXT_READY, (), kinds),
         Query(OWN, (owner, window), kinds),
         Query(NEXT_OWN, (owner,), kinds),
-        Query(OVERDUE, (limit,)),
+        Query(OVERDUE, (limit + 1,)),
         Query(NEXT_OVERDUE),
-        Query(CLOSING, (limit,)),
+        Query(CLOSING, (limit + 1,)),
         Query(NEXT_CLOSING),
     ]
-    return seen(await session.fetch_union(queries), window)
+    return seen(await session.fetch_union(queries))
 
 
 async def look_for_stalled(session: Session, claimant: Claimant, limit: int, *, at_start: bool) -> Look:
@@ -248,9 +256,8 @@ async def look_for_stalled(session: Session, claimant: Claimant, limit: int, *, 
     else:
         kinds = kinds_of(claimant)
         queries = [Query(NOW), Query(RETRYABLE, (window,), kinds), Query(NEXT_RETRYABLE, (), kinds)]
-    look = seen(await session.fetch_union(queries), window)
-    if look.next_us is not None and look.next_us >= NEVER_US:
-        look.next_us = None
+    look = seen(await session.fetch_union(queries))
+    look.following = [one for one in look.following if one[0] < NEVER_US]
     return look
 
 
@@ -261,22 +268,21 @@ async def _take_ready(
     session: Session, ledger: Ledger, claimant: Claimant, look: Look, limit: int, take: Take
 ) -> list[tuple[HandedRun, Task]]:
     """Lock what was found, as much at a time as is still wanted: of what others hold there may be more."""
-    kinds, tried = set(map(tuple, kinds_of(claimant).rows)), look.tried
-    names, taken = look.ready, list[RunRow]()
+    kinds = set(map(tuple, kinds_of(claimant).rows))
+    names, taken = list(look.ready), list[RunRow]()
     while names and len(taken) < limit:
         some, names = names[: limit - len(taken)], names[limit - len(taken) :]
-        await load_runs(session, ledger, [name for name in some if name not in tried])
+        await load_runs(session, ledger, [name for name in some if name not in look.tried])
         for name in some:
+            del look.ready[name]
             row = ledger.runs.get(name)
             if row is None or (row.queue, row.workflow, row.version) not in kinds:
                 continue
             if take(ledger, row, claimant):
                 taken.append(row)
-    if names or look.cut:
-        look.expect(ledger.now_us)
     for row in taken:
-        look.expect(row.claimable_at_us)
-        look.expect(row.ready_at_us)
+        times = (row.claimable_at_us, row.ready_at_us)
+        look.following += [(at_us, "") for at_us in times if at_us is not None]
     return [
         (HandedRun("run", row.instance_id, row.run_id), task) for row, task in await _tasks(session, taken)
     ]
@@ -377,11 +383,12 @@ async def _closings_held(session: Session, before: list[HandedRun], until_us: in
 
 def _take_overdue(ledger: Ledger, claimant: Claimant, look: Look, limit: int) -> list[tuple[HandedRun, Task]]:
     items: list[tuple[HandedRun, Task]] = []
-    for name in look.overdue[: max(0, limit)]:
+    for name in list(look.overdue)[: max(0, limit)]:
+        del look.overdue[name]
         row = ledger.runs.get(name)
         if row is not None and row.overdue_at_us is not None and row.overdue_at_us <= ledger.now_us:
             row.overdue_at_us = ledger.now_us + claimant.lease_us
-            look.expect(row.overdue_at_us)
+            look.following.append((row.overdue_at_us, ""))
             items.append((HandedRun("overdue", name, row.run_id), _overdue(row)))
     return items
 
@@ -402,7 +409,9 @@ def _overdue(row: RunRow) -> Overdue:
 async def _take_closings(
     session: Session, ledger: Ledger, claimant: Claimant, look: Look, limit: int
 ) -> list[tuple[HandedRun, Task]]:
-    keys = look.closing[: max(0, limit)]
+    keys = list(look.closing)[: max(0, limit)]
+    for key in keys:
+        del look.closing[key]
     if not keys:
         return []
     rows = await session.fetch_wanted(LOCK_CLOSINGS, of_runs(keys))
@@ -420,7 +429,7 @@ async def _take_closings(
     # Only looked at: a child may be in the making. `close_done` judges under its parent's lock.
     await forget_closings(session, ledger, done)
     if held:
-        look.expect(until_us)
+        look.following.append((until_us, ""))
     return items
 
 

@@ -75,13 +75,15 @@ class WorkerCalls(Calls):
         """See the contract."""
         look = await self._read(lambda session: look_for_runs(session, claimant, max(0, limit)))
         items: list[WorkflowTask | Overdue | Closing] = []
+        left = look
         if not look.nothing or self._run_claims.again(claimant, stalled=False):
 
             async def work(session: Session, _: Topics) -> None:
-                items[:] = await self._run_claims.claim(session, claimant, max(0, limit), look)
+                nonlocal left
+                items[:], left = await self._run_claims.claim(session, claimant, max(0, limit), look)
 
             await self._write(work, lazy=True)
-        return Answer(now_us=look.now_us, items=items, next_wake_us=look.next_us)
+        return Answer(now_us=left.now_us, items=items, next_wake_us=left.next_us)
 
     async def claim_stalled_tasks(
         self, claimant: Claimant, limit: int, *, at_start: bool
@@ -91,13 +93,17 @@ class WorkerCalls(Calls):
             lambda session: look_for_stalled(session, claimant, max(0, limit), at_start=at_start)
         )
         items: list[WorkflowTask] = []
+        left = look
         if not look.nothing or self._run_claims.again(claimant, stalled=True):
 
             async def work(session: Session, _: Topics) -> None:
-                items[:] = await self._run_claims.claim_stalled(session, claimant, max(0, limit), look)
+                nonlocal left
+                items[:], left = await self._run_claims.claim_stalled(
+                    session, claimant, max(0, limit), look, at_start=at_start
+                )
 
             await self._write(work, lazy=True)
-        return Answer(now_us=look.now_us, items=items, next_wake_us=None if at_start else look.next_us)
+        return Answer(now_us=left.now_us, items=items, next_wake_us=None if at_start else left.next_us)
 
     async def read_history(self, ranges: Sequence[HistoryRange]) -> Answer[HistorySlice]:
         """See the contract. What is behind a broken row is not given: the head's number tells that some is missing."""
@@ -138,13 +144,15 @@ class WorkerCalls(Calls):
         """See the contract."""
         look = await self._read(lambda session: look_for_activities(session, claimant, max(0, limit)))
         items: list[ActivityTask] = []
+        left = look
         if look.due or self._activity_claims.again(claimant):
 
             async def work(session: Session, _: Topics) -> None:
-                items[:] = await self._activity_claims.claim(session, claimant, max(0, limit), look)
+                nonlocal left
+                items[:], left = await self._activity_claims.claim(session, claimant, max(0, limit), look)
 
             await self._write(work)
-        return Answer(now_us=look.now_us, items=items, next_wake_us=look.next_us)
+        return Answer(now_us=left.now_us, items=items, next_wake_us=left.next_us)
 
     async def finish_activities(self, outcomes: Sequence[ActivityOutcome]) -> Answer[Verdict]:
         """See the contract."""
