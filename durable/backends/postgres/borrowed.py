@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import asyncpg
@@ -44,9 +44,25 @@ async def in_transaction_of(
         )
     with told_apart(address):
         await _must_be_the_same_database(connection, address, texts)
-        async with connection.transaction():  # a savepoint
-            await connection.execute("SET LOCAL lock_timeout = '5s'")
+        async with _savepoint(connection):
             return await work(PostgresSession(connection, address, texts))
+
+
+@contextlib.asynccontextmanager
+async def _savepoint(connection: Any) -> AsyncIterator[None]:
+    """All or nothing of the block, with limited patience for locks; the caller's own setting is back afterwards.
+
+    Not asyncpg's ``transaction()``, which refuses to be inside one that was begun by a statement.
+    """
+    patience = await connection.fetchval("SELECT current_setting('lock_timeout')")
+    await connection.execute("SAVEPOINT durable_call; SET LOCAL lock_timeout = '5s'")
+    try:
+        yield
+    except BaseException:
+        await connection.execute("ROLLBACK TO SAVEPOINT durable_call; RELEASE SAVEPOINT durable_call")
+        raise
+    await connection.fetchval("SELECT set_config('lock_timeout', $1, true)", patience)
+    await connection.execute("RELEASE SAVEPOINT durable_call")
 
 
 async def _must_be_the_same_database(connection: Any, address: Address, texts: Texts) -> None:
