@@ -6,7 +6,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from durable.backends.records import ChildRef, Claimant, Closing, End, InstanceRef, NewMessage, Overdue
+from durable.backends.records import (
+    ChildRef,
+    Claimant,
+    Closing,
+    End,
+    Finding,
+    InstanceRef,
+    NewMessage,
+    Overdue,
+)
+from durable.client.audit import Audit
 from durable.client.endings import termination, time_out
 from durable.core import messages
 from durable.errors import BackendError
@@ -17,14 +27,21 @@ if TYPE_CHECKING:
 STALLED_EVERY_SECONDS = 60.0
 STALLED_AGAIN_SECONDS = 1.0
 STALLED_BATCH = 100
+AUDIT_EVERY_SECONDS = 30.0
+AUDIT_REST = 20
+"""An audit is followed by a rest of at least this many times its length: it stays a small load on a large store too."""
+AUDIT_PAGE_SECONDS = 0.05
+AUDIT_ROLE = "audit"
+MOST_TOLD = 10_000
 _log = logging.getLogger("durable")
 
 
 class Upkeep:
-    """Ends what is overdue, closes the children of ended runs, tries stalled runs again."""
+    """Ends what is overdue, closes the children of ended runs, tries stalled runs again, puts back what was lost."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._told: set[str] = set()
 
     def end_overdue(self, item: Overdue) -> None:
         """An instance's time is over: it fails with ``TimeoutError``, whoever has its code."""
@@ -73,6 +90,50 @@ class Upkeep:
             await parts.workflow_tasks.take(answer.items)
             await parts.workflow_tasks.idle()
         return len(answer.items) == STALLED_BATCH
+
+    # --- the audit --------------------------------------------------------------------------------------------------
+
+    async def look_over(self) -> None:
+        """Until cancelled: find instances that wait for what will never come, and put back what can be.
+
+        One worker of all that share the store does it, page by page, beside its other work.
+        """
+        clock = asyncio.get_running_loop().time
+        audit = Audit(self._parts.store, self._parts.converter, repair=True)
+        rest = AUDIT_EVERY_SECONDS
+        while True:
+            await asyncio.sleep(rest)
+            began = clock()
+            try:
+                await self._look(audit)
+            except BackendError as error:
+                _log.warning("the audit is made later: %s", error)
+            except Exception:
+                _log.exception("the audit failed, and is made again later")
+            rest = max(AUDIT_EVERY_SECONDS, AUDIT_REST * (clock() - began))
+
+    async def _look(self, audit: Audit) -> None:
+        if not await self._has_the_role():
+            return
+        async for findings in audit.pages():
+            for finding in findings:
+                self._tell(finding)
+            if not await self._has_the_role():
+                return
+            await asyncio.sleep(AUDIT_PAGE_SECONDS)
+
+    async def _has_the_role(self) -> bool:
+        parts = self._parts
+        return await parts.store.hold_role(AUDIT_ROLE, parts.worker_id, round(3e6 * AUDIT_EVERY_SECONDS))
+
+    def _tell(self, finding: Finding) -> None:
+        """Each thing once: what cannot be mended is found each time."""
+        words = f"{finding.rule}: {finding.detail}"
+        if words not in self._told or finding.repaired:
+            _log.warning("the audit found: %s", words)
+        self._told.add(words)
+        if len(self._told) > MOST_TOLD:
+            self._told.clear()
 
 
 def _cancel_of(item: Closing, child: ChildRef) -> NewMessage:

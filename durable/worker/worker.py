@@ -145,6 +145,7 @@ class Worker:
                 ("workflow claims", claims.claim_workflow_tasks()),
                 ("activity claims", claims.claim_activity_tasks()),
                 ("stalled", upkeep.try_stalled()),
+                ("audit", upkeep.look_over()),
                 ("questions", self._questions.run()),
             )
         ]
