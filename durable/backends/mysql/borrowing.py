@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.backends.mysql.driver import SQL_MODE, Link, Result, character_set, is_closed, is_connection
-from durable.backends.mysql.failures import DEADLOCK, Failure, explain
+from durable.backends.mysql.failures import DEADLOCK, Failure, TooLarge, explain
 from durable.backends.mysql.literals import literal
-from durable.backends.mysql.sessions import LinkSession
-from durable.backends.sql.server.session import Again, Session
+from durable.backends.mysql.sessions import LinkSession, translated
+from durable.backends.sql.server.session import Again, Culprit, Session
 from durable.errors import BackendError
 
 if TYPE_CHECKING:
@@ -128,24 +128,53 @@ async def _say(database: MysqlDatabase, link: Link, statement: bytes) -> list[An
         raise BackendError(explain(database.url, failure)) from failure
 
 
+_BEGIN = b"START TRANSACTION; SAVEPOINT durable_transaction"
+_STILL_THERE = (
+    b"RELEASE SAVEPOINT durable_transaction; SAVEPOINT durable_transaction; SET SESSION sql_mode = '%b';"
+    % SQL_MODE.encode()
+)
+_COMMIT = b"RELEASE SAVEPOINT durable_transaction; COMMIT"
+_NO_SAVEPOINT = 1305
+
+
 class _HeldSession(LinkSession):
-    """What is repeated elsewhere is an end here: we cannot repeat what the activity wrote in its transaction."""
+    """What is repeated elsewhere is an end here: we cannot repeat what the activity wrote in its transaction.
+
+    Each statement goes out behind one that fails, and so ends all, if the transaction that was begun is no more.
+    """
 
     async def run(self, statement: bytes) -> Result:
         """One statement."""
+        if not self.link.usable:
+            raise BackendError(f"{self.url}: the connection of durable.transaction() is gone")
         try:
-            return await super().run(statement)
-        except Again as error:
-            raise BackendError(
-                f"{self.url}: durable.transaction() was ended by the server: {error}"
-            ) from error
+            return (await self.link.run(_STILL_THERE + statement))[-1]
+        except Failure as failure:
+            raise self._ended(failure) from failure
+        except TooLarge as error:
+            raise Culprit(str(error)) from error
+
+    async def commit(self) -> None:
+        """End it."""
+        await self.run(_COMMIT)
+
+    def _ended(self, failure: Failure) -> Exception:
+        if failure.number == _NO_SAVEPOINT:
+            return BackendError(
+                f"{self.url}: durable.transaction() was ended by the activity itself; leave COMMIT and ROLLBACK to the "
+                "engine, and DDL (which commits) to others"
+            )
+        error = translated(failure, self.url)
+        if isinstance(error, Again):
+            return BackendError(f"{self.url}: durable.transaction() was ended by the server: {failure}")
+        return error
 
 
 class Held:
     """A transaction on a connection of its own, open while an activity writes in it. See `HeldSession`.
 
-    A savepoint marks its beginning: if it is gone at the end, the activity has ended the transaction behind our back,
-    and nothing may be written as if it had not.
+    A savepoint marks its beginning: if it is gone, the activity has ended the transaction behind our back, and nothing
+    may be written as if it had not.
     """
 
     connection: Any
@@ -160,10 +189,14 @@ class Held:
         """Open the connection and the transaction."""
         self._link = await self._stack.enter_async_context(self._database.pool.fresh())
         self.connection = self._link.raw
-        self.session = _HeldSession(self._link, self._database.statements, self._database.url)
+        self.session = session = _HeldSession(self._link, self._database.statements, self._database.url)
+        self._commit = session.commit
         try:
             await self._link.end_when_idle(0)  # an activity takes as long as it takes
-            await self._say(b"START TRANSACTION; SAVEPOINT durable_transaction")
+            await self._link.run(_BEGIN)
+        except Failure as failure:
+            await self._stack.aclose()
+            raise BackendError(explain(self._database.url, failure)) from failure
         except BaseException:
             await self._stack.aclose()
             raise
@@ -171,23 +204,10 @@ class Held:
     async def commit(self) -> None:
         """See the protocol."""
         try:
-            await self._say(b"RELEASE SAVEPOINT durable_transaction; COMMIT")
+            await self._commit()
         finally:
             await self._stack.aclose()
 
     async def rollback(self) -> None:
         """See the protocol. Hanging up is enough: the server rolls back what was open."""
         await self._stack.aclose()
-
-    async def _say(self, statement: bytes) -> None:
-        if not self._link.usable:
-            raise BackendError(f"{self._database.url}: the connection of durable.transaction() is gone")
-        try:
-            await self._link.run(statement)
-        except Failure as failure:
-            if failure.number == 1305:
-                raise BackendError(
-                    f"{self._database.url}: durable.transaction() was ended by the activity itself; leave COMMIT and "
-                    "ROLLBACK to the engine, and DDL (which commits) to others"
-                ) from failure
-            raise BackendError(explain(self._database.url, failure)) from failure
