@@ -14,7 +14,8 @@ Above it:
     gathering.py     the group commit: calls that arrive while one of their kind is in flight become one
     reading.py       reads histories
     run_claims.py activity_claims.py     a first look (one statement, and no more when nothing is due), then a claim
-    questions.py outbox.py roles.py deletion.py finding.py holdings.py audit.py audit_rules.py
+    questions.py outbox.py roles.py deletion.py finding.py holdings.py
+    audit.py audit_rules.py families.py    looking for damage
     worker_calls.py client_calls.py admin_calls.py     the three parts of the contract
     transaction_calls.py                               the optional part
     store.py         all of it together
