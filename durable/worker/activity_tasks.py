@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -271,7 +270,7 @@ class ActivityTasks:
     def _retry_delay(self, attempt: RunningAttempt, error: BaseException, failure: Failure) -> float | None:
         elapsed = (self._parts.clock.now_us() - attempt.item.scheduled_at_us) / 1e6
         return attempt.options.retry.next_delay_seconds(
-            attempt.item.attempt, error, elapsed_seconds=elapsed, random=random.random
+            attempt.item.attempt, error, elapsed_seconds=elapsed, random=self._parts.random
         )
 
     def _interrupted(self, attempt: RunningAttempt) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from durable.backends.batches import Batches
@@ -112,6 +113,7 @@ class Parts:
         self.slot_free = asyncio.Event()
         self.activity_slot_free = asyncio.Event()
         self.draining = False
+        self.random: Callable[[], float] = random.random  # spreads retries; a test environment does not want that
         self._tasks: set[asyncio.Task[None]] = set()
         self.learn()
 
