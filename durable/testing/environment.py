@@ -27,6 +27,7 @@ from durable.primitives.signal import Signal
 from durable.primitives.workflow import Workflow
 from durable.testing.finding import Definition, in_module, named_by
 from durable.testing.mocks import NOTHING, Behaviour, Mock, Raisable, mocked_activity, mocked_workflow
+from durable.testing.mortal_worker import MortalWorker
 from durable.testing.skipping import Skipper
 from durable.testing.stuck import Reports
 from durable.testing.virtual_client import POLL_SECONDS, VirtualClient
@@ -105,7 +106,7 @@ class Environment:
         self._codec = codec
         self._converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
         self._mocked: set[tuple[str, str]] = set()
-        self._worker: _Worker | None = None
+        self._worker: MortalWorker | None = None
         self._client: VirtualClient | None = None
         self._skipping: asyncio.Task[None] | None = None
         self._store: MemoryStore | None = None
@@ -125,23 +126,13 @@ class Environment:
         self._store = store
         stirring = Stirring()
         watched: Any = Watched(store, stirring)
-        workers_client = Client(watched, self._converter, POLL_SECONDS)
-        workers_client.clock = self._clock
-        self._worker = worker = _Worker(
-            workers_client,
-            self._definitions,
-            max_activities=10_000,
-            max_workflow_tasks=1_000,
-            cache_size=self._cache_size,
-            lease=_NEVER_SECONDS,
-            shutdown_timeout=0,
-        )
+        self._worker = worker = self._new_worker(watched)
         self._skipper = Skipper(
             clock=self._clock,
             store=watched,
             bell=store.bell,
             stirring=stirring,
-            attempts=worker.attempts,
+            attempts=lambda: [] if self._worker is None else self._worker.attempts(),
             reports=Reports(store, worker.registry, self._converter),
             patience_seconds=self._patience_seconds,
             longest=self._longest,
@@ -154,6 +145,19 @@ class Environment:
             seen.append(self)
         self._skipping = asyncio.get_running_loop().create_task(self._skipper.run())
         return self
+
+    def _new_worker(self, store: Any) -> MortalWorker:
+        client = Client(store, self._converter, POLL_SECONDS)
+        client.clock = self._clock
+        return MortalWorker(
+            client,
+            self._definitions,
+            max_activities=10_000,
+            max_workflow_tasks=1_000,
+            cache_size=self._cache_size,
+            lease=_NEVER_SECONDS,
+            shutdown_timeout=0,
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -423,17 +427,3 @@ def _at_once(call: Coroutine[Any, Any, T]) -> T:
         value: T = done.value
         return value
     raise RuntimeError("the memory store waited for something")
-
-
-class _Worker(Worker):
-    """A worker that tells which attempts it runs, and learns definitions while it works."""
-
-    def attempts(self) -> list[asyncio.Task[None]]:
-        parts = self._parts
-        if parts is None:
-            return []
-        return [attempt.task for attempt in parts.activities.abandoned() if attempt.task is not None]
-
-    def learn(self) -> None:
-        if self._parts is not None:
-            self._parts.learn()

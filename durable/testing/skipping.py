@@ -20,6 +20,8 @@ from durable.testing.waiters import Waiter, Waiters
 from durable.testing.watched import Stirring, Watched
 
 PASSES = 20
+MOST_ROUNDS = 50_000
+"""So often may something happen at one moment, before that is taken for a mistake of the engine or a spinning test."""
 FAR_US = 200 * 365 * 24 * 3600 * 1_000_000
 """What is due later than this is no timer of anybody, but the end of a lease that is never to end."""
 
@@ -158,7 +160,7 @@ class Skipper:
 
     async def settle(self) -> None:
         """Until all that can be done at this time is done, but for attempts that run."""
-        while True:
+        for _ in range(MOST_ROUNDS):
             happened = self._store.happened
             await self._have_all_look()
             if self.learned:
@@ -166,6 +168,7 @@ class Skipper:
                 await self._have_all_look()
             if await self._is_quiet() and self._store.happened == happened:
                 return
+        raise Stuck(f"at {self._clock.now.isoformat()} the worker is never done; time cannot go on")
 
     async def _have_all_look(self) -> None:
         before = dict(self._store.looks)

@@ -21,7 +21,9 @@ MOST_EVICTIONS = 50
 """Each is a replay of all before it: a long history is evicted at this many places, evenly spread."""
 
 
-def replay_thoroughly(recorded: Iterable[Recorded], others: OtherProcesses | None = None) -> None:
+def replay_thoroughly(
+    recorded: Iterable[Recorded], others: OtherProcesses | None = None, *, evicting: bool = True
+) -> None:
     """Replay each run from scratch, after an eviction at every await, and by ``others`` under other hash seeds.
 
     Mocked workflows are left out: what stood in for them is no code of anybody. Raises `NonDeterminismError` with a
@@ -31,7 +33,7 @@ def replay_thoroughly(recorded: Iterable[Recorded], others: OtherProcesses | Non
         if run.workflow is None:
             continue
         _replay(run, run.text, "replayed from scratch")
-        for end, text in _prefixes(run.text):
+        for end, text in _prefixes(run.text) if evicting else ():
             _replay(run, text, f"evicted behind event {end} and replayed")
         if others is not None and run.codec is None:
             report = others.replay(run.workflow, run.text)
