@@ -13,7 +13,7 @@ import pytest
 import durable
 from durable.testing import servers
 from tests.processes import verdict
-from tests.processes.conftest import SCHEMES, skip_unless_there_is
+from tests.processes.conftest import SCHEMES, SEEDS, skip_unless_there_is
 from tests.processes.crew import Crew
 from tests.processes.programs import Program, draw, run
 
@@ -22,7 +22,7 @@ PROGRESS_SECONDS = 3.0
 
 
 @pytest.mark.parametrize("service", SCHEMES)
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_the_server_is_killed_five_times_under_load(service: str, tmp_path: Path, seed: int) -> None:
     skip_unless_there_is(SCHEMES[service])
     try:
@@ -61,7 +61,8 @@ async def _kill_under_load(server: servers.Server, url: str, folder: Path, chanc
 class Orders:
     """Starts workflows without end. ``taken``: those that the store has acknowledged; they must all be done."""
 
-    def __init__(self, client: durable.Client, chance: random.Random) -> None:
+    def __init__(self, client: durable.Client, chance: random.Random, pause_seconds: float = 0.0) -> None:
+        self._pause_seconds = pause_seconds
         self.taken: dict[str, Program] = {}
         self.enough = asyncio.Event()
         self._client = client
@@ -74,6 +75,7 @@ class Orders:
             program = draw(self._chance)
             await self._create(f"w{number}", program)
             self.taken[f"w{number}"] = program
+            await asyncio.sleep(self._pause_seconds)  # how much load there is, not a wait for anything
 
     async def _create(self, name: str, program: Program) -> None:
         """Until it is acknowledged. After a lost reply it is there already: that is an acknowledgement, too."""

@@ -120,6 +120,8 @@ class Keeper:
         command = (self.plan["signals"] or {}).get(number.name.removeprefix("SIG"))
         if command is not None:
             self._run(command)
+        elif self.server.poll() is not None:
+            pass  # there is nobody to hear it
         elif number in (signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL):
             _signal_family(self.server.pid, number)
         else:

@@ -146,7 +146,8 @@ def _plan(
 def standby(primary: Plan, url: str) -> Plan:
     """A copy of the running server at ``url``, which ``primary`` started: a hot standby that follows it.
 
-    Its replication is asynchronous until the primary is told to wait for it. The password is the primary's.
+    Its replication is asynchronous until the primary is told to wait for it. The password is the primary's, and so are
+    the settings: when it is promoted, it waits for a standby of its own if the primary did.
     """
     program = primary.start[0]
     if primary.signals is not None:
@@ -158,8 +159,6 @@ def standby(primary: Plan, url: str) -> Plan:
         source=f"standby, {primary.source}",
         files={},
         prepare=[copy],
-        # What the copied settings say of standbys was meant for the primary.
-        start=[*primary.start, "-c", "synchronous_standby_names="],
     )
 
 
