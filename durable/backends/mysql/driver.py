@@ -173,8 +173,8 @@ def plain(rows: Sequence[Sequence[Any]], types: Sequence[int]) -> list[tuple[Any
 
 def is_closed(raw: Any) -> bool:
     """Whether a driver's connection knows that it is closed."""
-    if hasattr(raw, "connected"):
-        return not raw.connected
+    if hasattr(raw, "connected"):  # asyncmy's word for what it was told; its stream may have ended since
+        return not raw.connected or bool(getattr(raw, "_stream_broken", False))
     reader = raw._reader
     return raw.closed or reader is None or bool(reader.at_eof())
 
