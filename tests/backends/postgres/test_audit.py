@@ -1,0 +1,54 @@
+"""Each kind of damage that is done by hand is found by name, mended if it can be, and the run goes on: as in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from durable.backends.contract import Backend
+from durable.backends.postgres import open_store
+from durable.testing.conformance import ManualClock, StoreUnderTest
+from durable.testing.conformance.bench import Bench
+from tests.backends.test_sqlite_audit import KINDS, Kind
+
+
+class Database(StoreUnderTest):
+    keeps_data = True
+
+    def __init__(self, url: str) -> None:
+        self.clock = ManualClock()
+        self.url = url
+
+    async def open(self) -> Backend:
+        return await open_store(self.url, clock=self.clock, pool_size=3)
+
+    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            assert (await connection.execute(kind)).endswith(" 1"), "the damage must hit one row"
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+async def bench(postgres_url: str) -> AsyncIterator[Bench]:
+    database = Database(postgres_url)
+    bench = Bench(await database.open(), database)
+    yield bench
+    await bench.store.close()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.replace(" ", "_"))
+async def test_damage_is_found_and_mended(bench: Bench, kind: Kind) -> None:
+    await kind.before(bench)
+    assert (await bench.store.audit()).items == [], "healthy before"
+    await bench.under_test.damage(bench.store, kind.damage, kind.instance_id)
+    for repair in (False, True):
+        (found,) = (await bench.store.audit(repair=repair)).items
+        assert (found.rule.split()[0], found.instance_id) == (kind.rule, kind.instance_id)
+        assert (found.repairable, found.repaired) == (kind.mended, kind.mended and repair)
+        assert ("; " in found.detail) == (repair and kind.rule != "I3"), "the detail says what was done"
+    assert ((await bench.store.audit()).items == []) == kind.mended
+    await kind.after(bench)
