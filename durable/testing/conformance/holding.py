@@ -194,3 +194,15 @@ class HoldingLaws(Laws):
         await bench.commit(step(lost, events=(), new_head=head, activities=(activity(1),)))
         await bench.finish(finished(await bench.claim_activity()))
         assert [one.key for one in (await bench.claim_one("a")).messages] == ["activity/r1/1"]
+
+    async def test_a_client_that_takes_the_key_of_an_answer_does_not_keep_the_answer_away(
+        self, bench: Bench
+    ) -> None:
+        await bench.waiting("a", "r1", activities=(activity(1),))
+        await bench.send(message("a", "activity/r1/1"))
+        await bench.finish(finished(await bench.claim_activity()))
+        task = await bench.claim_one("a")
+        assert [(one.key, one.kind) for one in task.messages] == [
+            ("activity/r1/1", "signal"),
+            ("activity/r1/1", "activity_completed"),
+        ]
