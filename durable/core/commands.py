@@ -76,6 +76,7 @@ class SendCancel:
 class RecordSideEffect:
     number: int
     value: str
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +156,8 @@ def decision_of(command: Command, time_us: int) -> events.Decision:
             return events.SignalSent(time_us=time_us, number=n, instance_id=i, name=name, payload=payload)
         case SendCancel(number=n, instance_id=i, reason=reason):
             return events.CancelSent(time_us=time_us, number=n, instance_id=i, reason=reason)
-        case RecordSideEffect(number=n, value=value):
-            return events.SideEffectRecorded(time_us=time_us, number=n, value=value)
+        case RecordSideEffect(number=n, value=value, failure=failure):
+            return events.SideEffectRecorded(time_us=time_us, number=n, value=value, failure=failure)
         case RecordPatches(names=names):
             return events.PatchesRecorded(time_us=time_us, names=names)
         case FinishUpdate(number=n, key=key, result=result, failure=failure, rejected=rejected):

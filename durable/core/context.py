@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 from durable.core import commands
 from durable.core.commands import Command, Publish
 from durable.core.definition import WorkflowDefinition
-from durable.core.events import RunStarted, SideEffectRecorded
+from durable.core.events import Event, RunStarted, SideEffectRecorded
 from durable.core.hooks import Propagation
 from durable.core.loop import RunDropped, WorkflowLoop, current_workflow_loop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
+from durable.core.step_bytes import MAX_STEP_BYTES, Asked, exact_bytes, most_bytes
 from durable.core.watchdog import Watchdog
-from durable.errors import ForbiddenInWorkflow
+from durable.errors import ForbiddenInWorkflow, PayloadTooLarge
 
 MAX_SIGNALS = 100_000
 
@@ -125,6 +126,27 @@ class Step:
     vars: dict[str, str] = field(default_factory=dict)
     status: str | None = None
     published: list[Publish] = field(default_factory=list)
+    bytes: int = 0
+    """No less than what all this takes in a checkpoint; from the moment on that this would be too much, exactly."""
+    weighed: bool = False
+
+    def admit(self, asked: Asked, room_bytes: int) -> int:
+        """Count one more thing that is asked for; 0 if it fits, else how much it would be together."""
+        self.bytes += exact_bytes(asked) if self.weighed else most_bytes(asked)
+        if self.bytes <= room_bytes:
+            return 0
+        # What was withdrawn or overwritten meanwhile no longer counts.
+        self.weighed = True
+        before = self.exactly()
+        self.bytes = before + exact_bytes(asked)
+        if self.bytes <= room_bytes:
+            return 0
+        too_much, self.bytes = self.bytes, before
+        return too_much
+
+    def exactly(self) -> int:
+        """What all this takes in a checkpoint."""
+        return sum(map(exact_bytes, (*self.commands.values(), *self.vars.values(), *self.published)))
 
 
 class RunContext:
@@ -159,6 +181,9 @@ class RunContext:
         self.history_length = 0
         self.history_bytes = 0
         self.step = Step()
+        self.room_bytes = MAX_STEP_BYTES
+        self.answers: Sequence[Event] = ()
+        """While replaying: what history holds as the answer to the input that is being applied."""
         self.pending: dict[int, Pending] = {}
         self.timers: dict[int, int] = {}
         self.inboxes: dict[str, Inbox] = {}
@@ -170,6 +195,8 @@ class RunContext:
         self.open_updates: dict[str, tuple[str, str]] = {}
         """Updates without an answer yet: name and arguments by key, in order of arrival."""
         self.patches: frozenset[str] = frozenset()
+        self.rebuilt: Callable[[str], Exception] = _unknown
+        """A stored failure as an exception."""
         self.on_update_defined: Callable[[str], None] = _nobody
         self.cancel_reason: str | None = None
         self.cancel_requested = False
@@ -199,9 +226,27 @@ class RunContext:
         """Where workflow code is now; ``None`` unless commands are traced."""
         return None if self.sites is None else _site_of(sys._getframe(1))
 
-    def issue(self, command: Command, number: int) -> None:
-        """Add a command, made with a `number` of its own, to the step."""
+    def issue(self, command: Command, number: int, *, anyway: bool = False) -> None:
+        """Add a command, made with a `number` of its own, to the step.
+
+        Raises `PayloadTooLarge` if that is full, unless it is to be added ``anyway``.
+        """
+        size = self.step.admit(command, self.room_bytes)
+        # What history holds was accepted once, by code that may have asked for it in other words.
+        if (
+            size
+            and not anyway
+            and not any(getattr(event, "number", None) == number for event in self.answers)
+        ):
+            raise self._too_much(size)
         self.step.commands[number] = command
+
+    def _too_much(self, size: int) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"what instance {self.identity.instance_id!r} asks for in one step takes {size} bytes together, over the "
+            f"limit of {self.room_bytes} bytes (arguments count twice: they stand in the history and with the task): "
+            "wait for some of it before you ask for more, or keep large data elsewhere and pass references"
+        )
 
     def wait_for(self, number: int, decode: Callable[[str], Any]) -> asyncio.Future[Any]:
         """A future for the answer to a command."""
@@ -228,9 +273,9 @@ class RunContext:
 
     def start_timer(self, due_us: int) -> int:
         number = self.number()
+        name, self.timer_name = self.timer_name, None
+        self.issue(commands.StartTimer(number=number, due_us=due_us, name=name), number)
         self.timers[number] = due_us
-        self.issue(commands.StartTimer(number=number, due_us=due_us, name=self.timer_name), number)
-        self.timer_name = None
         return number
 
     def cancel_timer(self, number: int) -> None:
@@ -289,8 +334,8 @@ class RunContext:
         """Every unread signal, name and payload; in order within a name."""
         return tuple((name, payload) for name, box in self.inboxes.items() for payload in box.payloads)
 
-    def recorded_value(self, number: int) -> str | None:
-        """The recorded value of a side effect while replaying; ``None`` when it is to be run now.
+    def recorded_side_effect(self, number: int) -> SideEffectRecorded | None:
+        """What came of a side effect, while replaying; ``None`` when it is to be run now.
 
         History without one at this place is a divergence: the rest of the step is abandoned, since running the
         function a second time is what a side effect must never do.
@@ -298,7 +343,7 @@ class RunContext:
         if not self.replaying:
             return None
         if self.recorded and self.recorded[0].number == number:
-            return self.recorded.popleft().value
+            return self.recorded.popleft()
         missing = MissingSideEffect(number)
         self.loop.stop_step(missing)
         raise missing
@@ -307,11 +352,17 @@ class RunContext:
         self.check_open()
         self._published += 1
         event = Publish(topic=topic, payload=payload, key=key, headers=dict(headers), number=self._published)
+        self._make_room(event)
         self.step.published.append(event)
 
     def set_var(self, name: str, payload: str) -> None:
         self.check_open()
+        self._make_room(payload)
         self.step.vars[name] = payload
+
+    def _make_room(self, asked: Asked) -> None:
+        if size := self.step.admit(asked, self.room_bytes):
+            raise self._too_much(size)
 
     def set_status(self, status: str) -> None:
         self.check_open()
@@ -334,6 +385,10 @@ class RunContext:
                 future.set_result(None)
                 woke = True
         return woke
+
+
+def _unknown(_: str) -> Exception:
+    return RuntimeError("no run drives this context")
 
 
 def _nobody(_: str) -> None:

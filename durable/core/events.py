@@ -25,7 +25,7 @@ An input and its decisions are one *turn*. ``number`` fields are those of the co
     ChildScheduled      start another instance                             ChildStarted or ChildRefused, ChildClosed
     SignalSent          send a signal to another instance                  SendResolved
     CancelSent          ask another instance to cancel                     SendResolved
-    SideEffectRecorded  the value of a side effect
+    SideEffectRecorded  the value of a side effect, or what it raised
     PatchesRecorded     which ``patched`` the code that began the run knew
     UpdateFinished      an update's answer
     RunCompleted, RunFailed, RunCancelled, RunContinued                    (the last event)
@@ -221,6 +221,8 @@ class SideEffectRecorded(Decision):
     kind: ClassVar[str] = "side_effect_recorded"
     number: int
     value: str
+    failure: str | None = None
+    """What it raised instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from durable.core import commands, events
@@ -26,6 +26,14 @@ from durable.core.loop import WorkflowLoop, mark_recorded
 from durable.core.messages import reason_of
 from durable.core.patches import names_in, patches_of
 from durable.core.payload import Converter
+from durable.core.step_bytes import (
+    MAX_LAST_STEP_BYTES,
+    MAX_STEP_BYTES,
+    exact_bytes,
+    input_bytes,
+    most_bytes,
+    room_beside,
+)
 from durable.core.updates import Updates
 from durable.core.watchdog import Watchdog
 from durable.errors import (
@@ -34,6 +42,7 @@ from durable.errors import (
     InstanceNotFound,
     NonDeterminismError,
     PayloadError,
+    PayloadTooLarge,
     QueryFailed,
     WorkflowCancelled,
     WorkflowTerminated,
@@ -54,6 +63,54 @@ class Outcome:
     fired_until_us: int | None = None
     left: tuple[Input, ...] = ()
     """Inputs that came behind the end: no code has seen them."""
+    inputs: int = 0
+    """How many of the given inputs, from the first on, it is made of."""
+    further: tuple[Outcome, ...] = ()
+    """What did not fit into the same checkpoint, to be written after it, in order."""
+
+
+class _Part:
+    """An `Outcome` in the making."""
+
+    def __init__(self) -> None:
+        self.inputs = 0
+        self.bytes = 0
+        self.events: list[Event] = []
+        self.left: list[Input] = []
+        self._asked: list[Command] = []
+        self._vars: dict[str, str] = {}
+        self._published: list[Publish] = []
+        self._status: str | None = None
+        self._fired_until_us: int | None = None
+
+    def add(
+        self, appended: list[Event], asked: list[Command], step: Step, fired_until_us: int | None, size: int
+    ) -> None:
+        """One more turn."""
+        self.bytes += size
+        self.events += appended
+        self._asked += asked
+        self._vars |= step.vars
+        self._published += step.published
+        self._status = step.status or self._status
+        if fired_until_us is not None:
+            self._fired_until_us = max(self._fired_until_us or 0, fired_until_us)
+
+    def outcome(self, wake_at_us: int | None) -> Outcome:
+        """What it came to."""
+        last = self._asked[-1] if self._asked else None
+        return Outcome(
+            events=tuple(self.events),
+            commands=tuple(self._asked),
+            vars=self._vars,
+            status=self._status,
+            published=tuple(self._published),
+            end=last if isinstance(last, EndOfRun) else None,
+            wake_at_us=wake_at_us,
+            fired_until_us=self._fired_until_us,
+            left=tuple(self.left),
+            inputs=self.inputs,
+        )
 
 
 class Run:
@@ -87,7 +144,9 @@ class Run:
         self._begins_with: RunStarted | None = None
         self._begun_with: frozenset[str] = frozenset()
         self._held: list[Callable[[], None]] = []
+        self._held_bytes = 0
         self._updates = Updates(self.context)
+        self.context.rebuilt = self._rebuilt
         self._converter = converter
         self._known = known
         self._main: asyncio.Task[Any] | None = None
@@ -116,6 +175,7 @@ class Run:
         self.context.replaying = True
         try:
             for number, event, decisions in turns(history):
+                self.context.answers = decisions
                 self.context.recorded = deque(
                     d for d in decisions if isinstance(d, events.SideEffectRecorded)
                 )
@@ -132,54 +192,48 @@ class Run:
         finally:
             self.context.replaying = False
             self.context.recorded.clear()
+            self.context.answers = ()
         self.number = self.context.history_length = len(history)
 
     def advance(self, inputs: Sequence[Input]) -> Outcome:
         """Apply new inputs, one at a time, until they are used up or the run has ended.
 
-        Inputs that nobody waits for any more (a timer or activity that was cancelled) leave no event.
+        Inputs that nobody waits for any more (a timer or activity that was cancelled) leave no event. What is more than
+        a checkpoint can hold is cut between steps: see `Outcome.further`.
         """
-        appended: list[Event] = []
-        asked: list[Command] = []
-        variables: dict[str, str] = {}
-        published: list[Publish] = []
-        status: str | None = None
-        fired_until: int | None = None
         begins_with, self._begins_with = self._begins_with, None
-        left: list[Input] = []
-        for event in inputs if begins_with is None else (begins_with, *inputs):
-            if self.ended:
-                left.append(event)
-                continue
-            if not self._awaited(event):
-                continue
-            if isinstance(event, events.TimerFired):
-                fired_until = max(fired_until or 0, self.context.timers[event.number])
-            ordered = self._in_order(event)
-            if event is not begins_with:
-                appended.append(ordered)
-            self.context.history_length = self.number + len(appended)
-            self.context.history_bytes += weight(ordered)
-            more, step = self._apply(ordered)
-            asked += more
-            decisions = [decision_of(command, ordered.time_us) for command in more]
-            self.context.history_bytes += sum(map(weight, decisions))
-            appended += decisions
-            variables |= step.vars
-            published += step.published
-            status = step.status or status
+        parts = [_Part()]
+        if begins_with is not None:
+            self._turn(begins_with, begins_with, parts)
+        for event in inputs:
+            if not self.ended and self._awaited(event):
+                self._turn(event, begins_with, parts)
+            elif self.ended:
+                parts[-1].left.append(event)
+            parts[-1].inputs += 1
+        # A part that is not the last goes on at once: whoever takes the run over then need not wait for anything.
+        further = [part.outcome(self.loop.now_us) for part in parts[1:-1]]
+        last = parts[-1].outcome(min(self.context.timers.values(), default=None))
+        if len(parts) == 1:
+            return last
+        return replace(parts[0].outcome(self.loop.now_us), further=(*further, last))
+
+    def _turn(self, event: Input, begins_with: Input | None, parts: list[_Part]) -> None:
+        """Apply one input, and add what it led to to the last part, or to a new one."""
+        fired_until = self.context.timers[event.number] if isinstance(event, events.TimerFired) else None
+        ordered = self._in_order(event)
+        appended: list[Event] = [] if event is begins_with else [ordered]
+        self.context.history_length = self.number + len(appended)
+        self.context.history_bytes += weight(ordered)
+        asked, step = self._apply(ordered)
+        decisions = [decision_of(command, ordered.time_us) for command in asked]
+        self.context.history_bytes += sum(map(weight, decisions))
+        appended += decisions
         self.number += len(appended)
-        return Outcome(
-            events=tuple(appended),
-            commands=tuple(asked),
-            vars=variables,
-            status=status,
-            published=tuple(published),
-            end=asked[-1] if self.ended and asked and isinstance(asked[-1], EndOfRun) else None,
-            wake_at_us=min(self.context.timers.values(), default=None),
-            fired_until_us=fired_until,
-            left=tuple(left),
-        )
+        size = input_bytes(ordered) + step.bytes
+        if parts[-1].events and parts[-1].bytes + size > MAX_STEP_BYTES:
+            parts.append(_Part())
+        parts[-1].add(appended, asked, step, fired_until, size)
 
     def due_timers(self, now_us: int) -> list[Input]:
         """An input for each timer that is due, in order of due time."""
@@ -223,16 +277,18 @@ class Run:
     def _apply(self, event: Input) -> tuple[list[Command], Any]:
         self.loop.now_us = max(self.loop.now_us, event.time_us)
         self._held.append(self._effect_of(event))
+        self._held_bytes += input_bytes(event)
         if isinstance(event, events.SignalReceived) and event.held:
             return [], Step()
         effects, self._held = self._held, []
+        self.context.room_bytes, self._held_bytes = room_beside(self._held_bytes), 0
         self.loop.step(effects[0] if len(effects) == 1 else lambda: _all(effects))
         step = self.context.take_step()
         asked = list(step.commands.values())
         end = self._end()
         if end is not None:
             self.ended = True
-            asked.append(end)
+            asked.append(self._fitting(end, step))
         return asked, step
 
     def _in_order(self, event: Input) -> Input:
@@ -397,6 +453,30 @@ class Run:
             )
         except PayloadError as error:
             return commands.FailRun(failure=self._sealed(error))
+
+    def _fitting(self, end: EndOfRun, step: Step) -> EndOfRun:
+        """The end; or, if it takes more than its step has room for, a failure that says so."""
+        if not isinstance(end, commands.CompleteRun | commands.ContinueRun):
+            return end
+        room = self.context.room_bytes + MAX_LAST_STEP_BYTES - MAX_STEP_BYTES
+        step.bytes += most_bytes(end)
+        if step.bytes <= room or any(
+            isinstance(event, events.RunCompleted | events.RunContinued) for event in self.context.answers
+        ):
+            return end
+        size = step.exactly() + exact_bytes(end, of_child=self.identity.parent is not None)
+        if size <= room:
+            step.bytes = size
+            return end
+        what = "its result" if isinstance(end, commands.CompleteRun) else "the arguments of its next run"
+        return commands.FailRun(
+            failure=self._sealed(
+                PayloadTooLarge(
+                    f"{what}, with all else that the last step of instance {self.identity.instance_id!r} asks for, "
+                    f"takes {size} bytes, over the limit of {room} bytes: keep large data elsewhere and pass references"
+                )
+            )
+        )
 
     def _cancelled(self) -> EndOfRun:
         if self.context.cancel_requested:

@@ -75,10 +75,9 @@ class Updates:
             if inspect.isawaitable(value):
                 value = await value
             result = self._run.converter.encode(value, handler.signature.result, f"result of update {name!r}")
+            self._finish(key, result=result)
         except (Exception, asyncio.CancelledError) as error:
             self._finish(key, failure=self._run.converter.seal(failure_of(error).to_text()))
-            return
-        self._finish(key, result=result)
 
     def _reject(self, key: str, error: UpdateRejected) -> None:
         self._finish(key, failure=self._run.converter.seal(failure_of(error).to_text()), rejected=True)
@@ -86,8 +85,8 @@ class Updates:
     def _finish(
         self, key: str, *, result: str | None = None, failure: str | None = None, rejected: bool = False
     ) -> None:
-        del self._run.open_updates[key]
         number = self._run.number()
         self._run.issue(
             FinishUpdate(number=number, key=key, result=result, failure=failure, rejected=rejected), number
         )
+        del self._run.open_updates[key]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from durable.backends.records import Absorbed, ActivityFinished, Head, Message, WorkflowTask
 from durable.core.events import Input
-from durable.core.replay import Run
+from durable.core.replay import Outcome, Run
 
 
 class LocalResult(NamedTuple):
@@ -34,6 +34,8 @@ class WarmRun:
     local: set[int] = field(default_factory=set)
     """The numbers of its activities that run here."""
     results: deque[LocalResult] = field(default_factory=deque)
+    unwritten: deque[Piece] = field(default_factory=deque)
+    """What a step led to beyond the checkpoint that is on its way."""
     later: WorkflowTask | None = None
     """A newer claim that came while the run was busy."""
 
@@ -48,3 +50,13 @@ class Taken:
 
     messages: tuple[Message, ...]
     results: tuple[LocalResult, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one checkpoint is made of: an outcome, its input, the messages that it uses up, up to which all is seen."""
+
+    outcome: Outcome
+    taken: Taken
+    consumed: tuple[int, ...]
+    seen: int

@@ -46,7 +46,7 @@ from durable.core.watchdog import StepTooLong
 from durable.errors import NonDeterminismError
 from durable.worker.cache import RunCache
 from durable.worker.checkpoint import checkpoint_of
-from durable.worker.warm import LocalResult, Taken, WarmRun
+from durable.worker.warm import LocalResult, Piece, Taken, WarmRun
 
 if TYPE_CHECKING:
     from durable.worker.parts import Parts
@@ -219,10 +219,12 @@ class WorkflowTasks:
             self._free(warm, evict=True)
             self._fell(warm.task, error)
             return
-        if first is None and _overlooks_signals(outcome):
+        pieces = _pieces(outcome, inputs, taken, messages, before=warm.seen, seen=seen)
+        if first is None and _overlooks_signals(pieces[-1].outcome):
             self._decide_again(warm, taken, ())
             return
-        self._write(warm, outcome, taken, seen, _consumed(outcome, taken, messages))
+        warm.unwritten.extend(pieces)
+        self._write(warm)
 
     def _inputs(self, warm: WarmRun, taken: Taken, messages: list[Input], *, again: bool) -> list[Input]:
         results = [result.input for result in taken.results]
@@ -233,9 +235,9 @@ class WorkflowTasks:
         arrived = [*messages, *results, *timers]
         return sorted(arrived, key=lambda event: event.time_us)  # stable: messages first on a tie
 
-    def _write(
-        self, warm: WarmRun, outcome: Outcome, taken: Taken, seen: int, consumed: tuple[int, ...]
-    ) -> None:
+    def _write(self, warm: WarmRun) -> None:
+        piece = warm.unwritten.popleft()
+        outcome, taken = piece.outcome, piece.taken
         if warm.run.number > MAX_HISTORY_EVENTS:
             self._too_long(warm, taken, f"{MAX_HISTORY_EVENTS} events")
             return
@@ -246,8 +248,8 @@ class WorkflowTasks:
             warm.task,
             warm.head,
             outcome,
-            consumed=consumed,
-            seen=seen,
+            consumed=piece.consumed,
+            seen=piece.seen,
             absorbed=[result.absorbed for result in taken.results],
             runs_here=here,
             activity_lease=lease,
@@ -335,6 +337,7 @@ class WorkflowTasks:
         self._stalls.pop(warm.run_id, None)
         for result in taken.results:
             warm.local.discard(result.absorbed.number)
+            self._parts.leases.told(result.outcome.ref, result.outcome.token)
         for number in checkpoint.withdrawn:
             warm.local.discard(number)
             self._parts.activities.cancel(_ref(warm.task, number))
@@ -348,6 +351,9 @@ class WorkflowTasks:
             self._parts.claims.expect(checkpoint.wake_at_us)
         self._start_here(warm, checkpoint)
         self._parts.leases.keep_run(warm.task, bool(warm.local))
+        if warm.unwritten:
+            self._write(warm)
+            return
         later, warm.later = warm.later, None
         if later is not None and later.head == warm.head:
             warm.task = (
@@ -455,6 +461,9 @@ class WorkflowTasks:
         for result in warm.results:
             self._parts.finish(result.outcome)
         warm.results.clear()
+        for piece in warm.unwritten:
+            self._give_back(piece.taken.results)
+        warm.unwritten.clear()
         self._parts.leases.keep_run(warm.task, False)
         if self.cache.get(warm.run_id) is warm:
             self.cache.evict(warm.run_id)
@@ -546,6 +555,33 @@ def _overlooks_signals(outcome: Outcome) -> bool:
     if outcome.end is None or isinstance(outcome.end, commands.ContinueRun):
         return False
     return any(isinstance(event, SignalReceived) for event in outcome.left)
+
+
+def _pieces(
+    outcome: Outcome,
+    inputs: Sequence[Input],
+    taken: Taken,
+    messages: Sequence[Input],
+    *,
+    before: int,
+    seen: int,
+) -> list[Piece]:
+    """An outcome and what did not fit into its checkpoint, each with its share of what was taken in."""
+    if not outcome.further:
+        return [Piece(outcome=outcome, taken=taken, consumed=_consumed(outcome, taken, messages), seen=seen)]
+    pieces: list[Piece] = []
+    rest = list(inputs)
+    for one in (outcome, *outcome.further):
+        own, rest = {id(event) for event in rest[: one.inputs]}, rest[one.inputs :]
+        pairs = [pair for pair in zip(taken.messages, messages, strict=True) if id(pair[1]) in own]
+        share = Taken(
+            messages=tuple(message for message, _ in pairs),
+            results=tuple(result for result in taken.results if id(result.input) in own),
+        )
+        used_up = _consumed(one, share, [event for _, event in pairs])
+        # Not before the last piece has the run seen all that came.
+        pieces.append(Piece(outcome=one, taken=share, consumed=used_up, seen=seen if not rest else before))
+    return pieces
 
 
 def _consumed(outcome: Outcome, taken: Taken, inputs: Sequence[Input]) -> tuple[int, ...]:

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 import durable
-from durable.backends.records import Answer, Busy, InstanceRef, Lost, NewMessage, Pause
+from durable.backends.records import Answer, Busy, InstanceRef, Lost, Message, NewMessage, Pause
 from durable.client.client import Client
 from durable.client.instance import Description
+from durable.core.commands import ContinueRun
+from durable.core.events import SignalReceived
+from durable.core.replay import Outcome
 from durable.errors import BackendError
-from durable.worker.workflow_tasks import WorkflowTasks
+from durable.worker.warm import Taken
+from durable.worker.workflow_tasks import WorkflowTasks, _pieces
 from tests.worker.stores import Store, connected, until
 
 go: durable.Signal[int] = durable.Signal("go", int)
@@ -641,6 +645,130 @@ async def test_what_waits_together_may_be_more_than_a_checkpoint_holds(ends: tup
         await instance.signal(big, "x" * 1_800_000)
     async with durable.Worker(client, [reads, letter]):
         assert await instance.result(timeout=20) == 12 * 1_800_000
+
+
+@durable.activity
+async def measures(text: str) -> int:
+    return len(text)
+
+
+@durable.workflow
+async def asks_for_much(count: int) -> str:
+    """Every answer asks for a large thing at once; signals come in between."""
+    durable.set_status("asking")
+
+    async def chain(number: int) -> int:
+        await go.receive()
+        return await measures("x" * 1_000_000)
+
+    return str(sum(await asyncio.gather(*(chain(number) for number in range(count)))))
+
+
+@pytest.mark.parametrize("cache_size", [0, 1000])
+@pytest.mark.parametrize("lost", [None, Lost(), BackendError("the connection is gone")], ids=str)
+async def test_what_is_asked_for_together_may_be_more_than_a_checkpoint_holds(
+    ends: tuple[Client, Store], cache_size: int, lost: Any
+) -> None:
+    client, store = ends
+    instance = await client.create_instance(asks_for_much, 9)
+    commits: list[int] = []
+
+    async def once_lost(method: Any, checkpoints: Any) -> Any:
+        commits.append(len(checkpoints[0].events))
+        if len(commits) == 3 and lost is not None:
+            answer = await method(checkpoints) if isinstance(lost, BackendError) else None
+            if answer is not None:
+                raise lost
+            return Answer(items=[lost], now_us=store.clock())
+        return await method(checkpoints)
+
+    for number in range(9):
+        await instance.signal(go, number)
+    store.hooks["commit"] = once_lost
+    async with durable.Worker(client, [asks_for_much, measures], cache_size=cache_size):
+        assert await instance.result(timeout=20) == "9000000"
+    kinds = [event.kind for event in await instance.history()]
+    assert (kinds.count("signal_received"), kinds.count("activity_scheduled")) == (9, 9)
+    assert max(commits) <= 8, "no checkpoint was too full"
+
+
+def test_messages_are_seen_when_the_last_checkpoint_of_a_step_is_written() -> None:
+    """A worker that dies in between leaves the rest to the next one, which is told of it."""
+    inputs: list[Any] = [SignalReceived(time_us=number, name="go", payload="1") for number in range(4)]
+    messages = tuple(
+        Message(number=number + 5, key="k", kind="signal", body="", sent_at_us=number) for number in range(4)
+    )
+    end = ContinueRun(run_id="r", args="[]")
+    outcome = Outcome(
+        events=(),
+        commands=(),
+        inputs=1,
+        further=(
+            Outcome(events=(), commands=(), inputs=1),
+            Outcome(events=(), commands=(), inputs=2, end=end, left=(inputs[3],)),
+        ),
+    )
+    taken = Taken(messages=messages, results=())
+    pieces = _pieces(outcome, inputs, taken, inputs, before=4, seen=8)
+    assert [(piece.consumed, piece.seen) for piece in pieces] == [((5,), 4), ((6,), 4), ((7,), 8)]
+    assert [len(piece.taken.messages) for piece in pieces] == [1, 1, 2]
+
+
+async def test_an_activity_result_that_waits_for_the_next_checkpoint_is_not_lost(
+    ends: tuple[Client, Store],
+) -> None:
+    client, store = ends
+    together = asyncio.Event()
+
+    @durable.activity
+    async def asks(number: int) -> int:
+        await together.wait()
+        return number
+
+    @durable.workflow
+    async def two_steps() -> int:
+        async def chain(number: int) -> int:
+            return await measures("x" * (await asks(number) + 1_000_000))
+
+        return sum(await asyncio.gather(*(chain(number) for number in range(9))))
+
+    async def paused_between(method: Any, checkpoints: Any) -> Any:
+        answer = await method(checkpoints)
+        if len(checkpoints[0].absorbed) > 1 and instance.id not in paused:
+            paused.append(instance.id)
+            await instance.pause()
+        return answer
+
+    paused: list[str] = []
+    store.hooks["commit"] = paused_between
+    async with durable.Worker(client, [two_steps, asks, measures]):
+        instance = await client.create_instance(two_steps)
+        await until(lambda: _has(instance, "activity_scheduled"))
+        together.set()
+        await until(lambda: _is(instance, "paused"))
+        await instance.resume()
+        assert await instance.result(timeout=8) == 9_000_036, "and no lease had to run out"
+
+
+async def _has(instance: durable.Instance[Any], kind: str) -> bool:
+    return kind in [event.kind for event in await instance.history()]
+
+
+async def test_what_one_step_asks_for_beyond_a_checkpoint_raises_in_the_code(
+    ends: tuple[Client, Store],
+) -> None:
+    client, _ = ends
+
+    @durable.workflow
+    async def greedy() -> int:
+        return sum(await asyncio.gather(*(measures("x" * 1_000_000) for _ in range(9))))
+
+    async with durable.Worker(client, [greedy, measures]):
+        instance = await client.create_instance(greedy)
+        with pytest.raises(durable.WorkflowFailed) as caught:
+            await instance.result(timeout=10)
+    assert isinstance(caught.value.__cause__, durable.PayloadTooLarge)
+    assert "wait for some of it" in str(caught.value.__cause__)
 
 
 async def test_a_workflow_that_exits_ends_no_neighbour(ends: tuple[Client, Store]) -> None:
