@@ -6,8 +6,9 @@ While a step of a run is running in a thread, and in that thread only,
   ``datetime.now``, ``utcnow``, ``today`` and ``date.today``, the functions of ``random``, ``random.Random()`` without a
   seed, ``os.urandom``, ``secrets``, ``uuid.uuid1`` and ``uuid.uuid4``;
 - local time is UTC: ``time.localtime()``, naive datetimes, ``astimezone()``;
-- files, sockets, subprocesses, threads and ``input`` raise `ForbiddenInWorkflow` (an audit hook), and so does
-  ``time.sleep``. Imports, reading source for a traceback, time zone data, and what ``logging`` does are let through.
+- files, sockets, subprocesses, threads and ``input`` raise `ForbiddenInWorkflow` (an audit hook), and so do
+  ``time.sleep`` and waiting for another thread or process. Imports, reading source for a traceback, time zone data, and
+  what ``logging`` does are let through.
 
 Everywhere else every function is the real one, at the price of one call and one look at a dict (20 to 100 ns). Names
 that were bound earlier (``from time import time``) are bound anew when the guards are installed, which the first worker
@@ -24,6 +25,8 @@ import functools
 import logging
 import os
 import random
+import select
+import signal
 import sys
 import threading
 import time
@@ -217,6 +220,12 @@ _FORBIDDEN_EVENTS = """
 """
 _FORBIDDEN = frozenset(_FORBIDDEN_EVENTS.split())
 
+_WAITING = {
+    os: "wait waitpid wait3 wait4 waitid",
+    select: "select poll",  # `epoll` is a class, which must stay one
+    signal: "pause sigwait sigwaitinfo sigtimedwait",
+}
+
 # Whoever of these is between workflow code and the event acts for the interpreter, not for the workflow.
 _LET_THROUGH = frozenset(
     {
@@ -284,6 +293,21 @@ def _sentence(event: str, args: tuple[Any, ...]) -> str:
     return f"{what} is not available in a workflow, which replays: move this work into an activity"
 
 
+def _never_blocking(real: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """Waiting for another thread has no audit event, and no interrupt ends it: the worker would hang for ever."""
+
+    @functools.wraps(real)
+    def wait(*args: Any, **kwargs: Any) -> Any:
+        if running and get_ident() in running and not _let_through(sys._getframe(1), what, ()):
+            raise ForbiddenInWorkflow(
+                f"{what} would block every run of this worker: use what asyncio has for it (asyncio.Event, "
+                "asyncio.Queue, ...), or move this work into an activity"
+            )
+        return real(*args, **kwargs)
+
+    return wait
+
+
 _real_thread_start = threading.Thread.start
 
 
@@ -315,12 +339,23 @@ def install() -> None:
     _replace(time, "sleep", _function(time.sleep, _no_sleep))
     if sys.version_info < (3, 12):
         threading.Thread.start = _start_thread  # type: ignore[method-assign]
+    _install_waiting()
     _install_randomness()
     if escaped := guarded_datetime.install(running, _run_of):
         _log.warning("this Python lets workflow code see the real %s: use durable.now()", ", ".join(escaped))
     refused_asyncio.install(lambda: bool(running) and get_ident() in running, _replace)
     rebind(_guard_of)
     sys.addaudithook(_audit)
+
+
+def _install_waiting() -> None:
+    # `Event`, `Semaphore`, `Barrier`, `queue.Queue` and futures of `concurrent.futures` all wait in `Condition.wait`.
+    for cls, name in ((threading.Condition, "wait"), (threading.Thread, "join")):
+        setattr(cls, name, _never_blocking(getattr(cls, name), f"threading.{cls.__name__}.{name}()"))
+    for module, names in _WAITING.items():
+        for name in names.split():
+            if hasattr(module, name):
+                _replace(module, name, _never_blocking(getattr(module, name), f"{module.__name__}.{name}()"))
 
 
 def _replace(module: Any, name: str, guard: Any) -> None:

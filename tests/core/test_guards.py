@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import concurrent.futures
 import contextlib
 import io
 import logging
 import logging.handlers
 import os
+import queue
 import random
 import secrets
+import select
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -111,7 +115,8 @@ def test_another_thread_sees_real_values_while_a_step_runs(host: Host) -> None:
 
     def work() -> float:
         go.set()
-        assert done.wait(10)
+        with guards.lifted():
+            assert done.wait(10)
         return time.time()
 
     thread = threading.Thread(target=other)
@@ -256,6 +261,15 @@ _FORBIDDEN: dict[str, Callable[[], Any]] = {
     "input": lambda: builtins.input(),
     "sleep": lambda: time.sleep(0),
     "thread": lambda: threading.Thread(target=print).start(),
+    "event": lambda: threading.Event().wait(),
+    "semaphore": lambda: threading.Semaphore(0).acquire(),
+    "queue": lambda: queue.Queue().get(),
+    "future": lambda: concurrent.futures.Future().result(),
+    "join": lambda: threading.main_thread().join(),
+    "select": lambda: select.select([], [], []),
+    "poll": lambda: select.poll(),
+    "waitpid": lambda: os.waitpid(-1, 0),
+    "pause": lambda: signal.pause(),
 }
 
 
@@ -329,6 +343,27 @@ def test_log_files_are_written(host: Host, tmp_path: Path) -> None:
         logger.removeHandler(handler)
         handler.close()
     assert (tmp_path / "log.1").exists()
+
+
+def test_logging_may_wait_for_its_own_queue(host: Host) -> None:
+    class Waiting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            threading.Event().wait(0)
+
+    logger = logging.getLogger("durable-test-waiting")
+    logger.addHandler(handler := Waiting())
+    try:
+        inside(host, lambda: logger.warning("a line"))
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_waiting_is_possible_outside_of_steps(host: Host) -> None:
+    inside(host, time.time)
+    assert threading.Event().wait(0) is False
+    assert select.select([], [], [], 0) == ([], [], [])
+    with pytest.raises(queue.Empty):
+        queue.Queue[int]().get(timeout=0)
 
 
 def test_time_zones_are_loaded(host: Host) -> None:
