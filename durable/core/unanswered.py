@@ -59,7 +59,7 @@ class Unanswered:
             case events.TimerFired(number=number) | events.TimerCancelled(number=number):
                 self._answered(number, self.timers)
             case events.ChildStarted(number=number):
-                self._answered(number, self.unstarted)
+                self.unstarted.pop(number, None)  # no harm if told twice, as two audits at once may do
             case events.ChildRefused(number=number):
                 self.unstarted.pop(number, None)
                 self._answered(number, self.children)

@@ -82,6 +82,18 @@ class StrandedLaws(CarriesWorkflows):
         async with stage.worker(queues=EVERYWHERE):
             assert await stage.result(instance) == 5
 
+    async def test_several_audits_at_once_do_no_harm(self, stage: Stage) -> None:
+        """Each may put the same thing back: what is told twice is heard once."""
+        charging = await _charging(stage)
+        parent = await stage.start(programs.waits_for_child)
+        await _first_step(stage, parent, programs.waits_for_child)
+        await stage.damage("activity_lost", charging)
+        await stage.damage("answers_lost", parent)
+        await asyncio.gather(*(stage.client.audit(repair=True) for _ in range(4)))
+        assert await stage.client.audit() == []
+        async with stage.worker(queues=EVERYWHERE):
+            assert [await stage.result(charging), await stage.result(parent)] == [7, 5]
+
     async def test_a_parent_that_was_not_told_of_its_childs_end_is_told(self, stage: Stage) -> None:
         instance = await stage.start(programs.waits_for_child)
         await _first_step(stage, instance, programs.waits_for_child)
