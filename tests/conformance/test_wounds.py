@@ -1,4 +1,4 @@
-"""Every kind of damage that the kit asks for can be done to the stores that are here, so that no law of it is skipped."""
+"""Every kind of damage that the kit asks for can be done to memory and SQLite, so that no law of it is skipped."""
 
 from __future__ import annotations
 
