@@ -128,7 +128,10 @@ class ActivityTasks:
             if attempt.opened is not None:
                 await asyncio.shield(attempt.opened.rollback())
             del self._running[attempt.ref]
-            self._parts.leases.drop_activity(attempt.ref)
+            if outcome is None or attempt.unwanted:
+                self._parts.leases.drop_activity(attempt.ref)
+            else:
+                self._parts.leases.end_activity(attempt.ref)
             if not self._running:
                 self._idle.set()
             self._parts.activity_slot_free.set()

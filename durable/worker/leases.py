@@ -30,6 +30,8 @@ class Leases:
         self._parts = parts
         self._runs: dict[str, WorkflowLease] = {}
         self._activities: dict[ActivityRef, ActivityLease] = {}
+        self._ended: dict[ActivityRef, ActivityLease] = {}
+        """Of attempts that have ended, and whose outcomes are still to be written."""
         self._beat = asyncio.Event()
 
     def keep_run(self, task: WorkflowTask, keep: bool) -> None:
@@ -49,7 +51,22 @@ class Leases:
         self._activities[ref] = ActivityLease(ref=ref, token=token, lease_us=self._parts.lease_us)
 
     def drop_activity(self, ref: ActivityRef) -> None:
+        """Renew the lease of an attempt no more."""
         self._activities.pop(ref, None)
+
+    def end_activity(self, ref: ActivityRef) -> None:
+        """The attempt has ended. Its lease is renewed until its outcome is written (`told`), however long that takes:
+        else others would do again, and again, what was done.
+        """
+        lease = self._activities.pop(ref, None)
+        if lease is not None:
+            self._ended[ref] = ActivityLease(ref=ref, token=lease.token, lease_us=lease.lease_us)
+
+    def told(self, ref: ActivityRef, token: str) -> None:
+        """The store has judged the outcome of the attempt with this token."""
+        lease = self._ended.get(ref)
+        if lease is not None and lease.token == token:
+            del self._ended[ref]
 
     def heartbeat(self, ref: ActivityRef, details: str) -> None:
         """Store these details with the next renewal, which comes soon."""
@@ -62,7 +79,7 @@ class Leases:
 
     def held(self) -> list[Lease]:
         """Everything that is being renewed."""
-        return [*self._runs.values(), *self._activities.values()]
+        return [*self._runs.values(), *self._activities.values(), *self._ended.values()]
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -101,6 +118,8 @@ class Leases:
             if not isinstance(verdict, Extended):
                 self._runs.pop(lease.run_id, None)
             return
+        if not isinstance(verdict, Extended):
+            self.told(lease.ref, lease.token)
         current = self._activities.get(lease.ref)
         if current is None or current.token != lease.token:
             return

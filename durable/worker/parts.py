@@ -170,7 +170,10 @@ class Parts:
         return (await self._finishes.submit(outcome))[0]
 
     def finish(self, outcome: ActivityOutcome) -> None:
-        self._finishes.submit(outcome).add_done_callback(_retrieve)
+        """Tell the store how an attempt ended."""
+        told = self._finishes.submit(outcome)
+        told.add_done_callback(_retrieve)
+        told.add_done_callback(lambda _: self.leases.told(outcome.ref, outcome.token))
 
     def change(self, change: Change) -> None:
         self._changes.submit(change).add_done_callback(_retrieve)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 SCHEMES = {"postgres": "postgresql", "mysql": "mysql"}
+SEEDS = [int(word) for word in os.environ.get("DURABLE_TEST_SEEDS", "1").split()]
+"""Where a test draws its programs and moments from. `DURABLE_TEST_SEEDS="2 3 4"` makes it look elsewhere."""
 
 
 def skip_unless_there_is(scheme: str) -> None:

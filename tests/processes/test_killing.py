@@ -9,16 +9,17 @@ import pytest
 
 import durable
 from tests.processes import verdict
+from tests.processes.conftest import SEEDS
 from tests.processes.crew import Crew
 from tests.processes.programs import draw, run
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_workers_are_killed_while_500_workflows_run(url: str, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     programs = {f"w{number}": draw(chance) for number in range(500)}
     slots, kills = 20, 6
-    async with durable.connect(url) as client, Crew(url, tmp_path, lease=1.0, max_activities=slots) as crew:
+    async with durable.connect(url) as client, Crew(url, tmp_path, lease=3.0, max_activities=slots) as crew:
         await crew.start(3)
         await verdict.create(client, programs)
         for _ in range(kills):
@@ -32,7 +33,7 @@ async def test_workers_are_killed_while_500_workflows_run(url: str, tmp_path: Pa
             await crew.drain(hand)
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_that_counts(
     server_url: str, tmp_path: Path, seed: int
 ) -> None:

@@ -9,8 +9,11 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 import durable
 from tests.processes import bookings, tally
+from tests.processes.conftest import SEEDS
 from tests.processes.crew import ROOT, Crew
 
 
@@ -38,8 +41,11 @@ async def test_money_is_booked_once_whenever_its_process_dies(url: str, tmp_path
         assert await client.audit() == []
 
 
-async def test_money_is_booked_once_while_workers_are_killed_at_any_time(url: str, tmp_path: Path) -> None:
-    chance = random.Random(7)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_money_is_booked_once_while_workers_are_killed_at_any_time(
+    url: str, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
     orders = {f"o-{number}": 10 + number for number in range(60)}
     async with (
         durable.connect(url) as client,
