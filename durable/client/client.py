@@ -44,6 +44,7 @@ from durable.client.asking import Asking
 from durable.client.audit import Audit
 from durable.client.endings import termination
 from durable.client.export import history_text
+from durable.client.forking import read_fork, schedule
 from durable.client.instance import Instance, Page, description_of
 from durable.client.later import demand_told_before
 from durable.client.verdicts import demand, is_accepted, not_found
@@ -303,6 +304,17 @@ class Client:
     def arguments(self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Arguments of something whose signature is not known here: plain JSON values. Raises `PayloadError`."""
         return self.converter.encode_args(CallSignature(_anything), args, kwargs, what)
+
+    async def fork(
+        self, view: InstanceView, at: int, id: str | None, definition: WorkflowDefinition | None
+    ) -> Instance[Any]:
+        """See `Instance.fork`."""
+        fork = await read_fork(self, view, at, None if id is None else _id_of(id))
+        new, checkpoint = fork.instance()
+        made = await self._create(new, view.workflow)
+        if checkpoint is not None:
+            await schedule(self, checkpoint)
+        return Instance(self, made.id, made.run_id, definition)
 
     # --- looking --------------------------------------------------------------------------------------------------
 

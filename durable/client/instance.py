@@ -275,6 +275,20 @@ class Instance(Generic[R_co]):
         """Undo `pause`; a stalled instance is tried again. Raises like `cancel`."""
         await self._change(lambda ref, _: Resume(ref=ref))
 
+    async def fork(self, at: int, *, id: str | None = None) -> Instance[R_co]:
+        """Start a new instance that keeps events 1 to ``at`` of this one's run, and goes on from there by itself.
+
+        ``at`` is the number of an event (`history`): an input (``run_started``, ``activity_completed``, ...), and what
+        that led to is decided anew; or the last that an input led to, and the fork waits as the run did. Activities
+        that were not over there are begun again; those with ``at_most_once`` raise `WorkerLost`. ``id`` defaults to a
+        random one. Tags are kept; parent, timeout, status and variables are not.
+
+        Raises ``ValueError`` for an event at which there can be no fork (it says which are near), `InstanceNotFound`,
+        `InstanceAlreadyExists`.
+        """
+        forked: Instance[R_co] = await self._client.fork(await self._view(), at, id, self._definition)
+        return forked
+
     async def delete(self) -> None:
         """Forget a finished instance with all its runs.
 

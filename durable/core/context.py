@@ -164,12 +164,13 @@ class RunContext:
         self.identity = identity
         self.definition = definition
         self.converter = converter
+        self.seed = started.seed or identity.run_id
         self.queue = started.queue
         self.started_us = started.time_us
         self.started_headers = started.headers
         self._propagation = propagation
         self.loop = WorkflowLoop(
-            run_id=identity.run_id,
+            run_id=self.seed,
             start_us=started.time_us,
             host=self,
             context=propagation.context(started.headers),
@@ -303,7 +304,7 @@ class RunContext:
         if self._read_only is not None:
             return random.Random(f"{self.identity.run_id}/{self._read_only}")
         if self._random is None:
-            self._random = random.Random(self.identity.run_id)
+            self._random = random.Random(self.seed)
         return self._random
 
     @contextmanager

@@ -83,6 +83,8 @@ class RunStarted(Input):
     updates: tuple[tuple[str, str, str], ...] = ()
     """Updates that the run before had not finished: (key, name, arguments), in order."""
     previous_run_id: str | None = None
+    seed: str | None = None
+    """In a fork: the run whose random numbers and hashes its history was made with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,7 @@ class Run:
         self.context = RunContext(identity, definition, converter, started, propagation, watchdog)
         self.number = 0
         self.ended = False
-        self._begins_with: RunStarted | None = None
+        self._begins_with: Input | None = None
         self._begun_with: frozenset[str] = frozenset()
         self._held: list[Callable[[], None]] = []
         self._held_bytes = 0
@@ -159,18 +159,22 @@ class Run:
 
     # --- the two ways forward -------------------------------------------------------------------------------------
 
-    def replay(self, history: Sequence[Event], *, begun: bool = False) -> None:
+    def replay(self, history: Sequence[Event], *, begun: bool | None = None) -> None:
         """Go through the events that history holds already.
 
         Raises `NonDeterminismError` where the code asks for something else, ``ValueError`` for a broken history,
         `PayloadError` when the arguments cannot be decoded.
 
-        A history of one event may be that of a run that was made, but never worked on: unless it has ``begun`` there is
-        nothing to replay, and what it asks for at its start belongs to the first `advance`.
+        A run that was made, but never worked on (``begun`` is false), ends with an input that nobody has applied yet:
+        what it leads to belongs to the first `advance`. That is its start, or, in a fork, what it begins again with.
+        Where nobody knows (``None``), a history of one event is taken for one of those.
         """
-        if len(history) == 1 and not begun:
-            self._begins_with = _first(history)
-            self.number = self.context.history_length = 1
+        last = history[-1]
+        if isinstance(last, Input) and (begun is False or (begun is None and len(history) == 1)):
+            if len(history) > 1:
+                self.replay(history[:-1], begun=True)
+            self._begins_with = last
+            self.number = self.context.history_length = len(history)
             return
         self.context.replaying = True
         try:
@@ -543,7 +547,7 @@ def load(
     known: Mapping[str, type[BaseException]],
     propagation: Propagation = NO_PROPAGATION,
     watchdog: Watchdog | None = None,
-    begun: bool = False,
+    begun: bool | None = None,
     compare: bool = False,
 ) -> Run:
     """A run that has gone through ``history``; ``begun`` and what is raised as by `Run.replay`.
