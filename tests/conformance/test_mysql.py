@@ -15,6 +15,7 @@ from durable.backends.mysql import open_store
 from durable.backends.sql.server.tables import META, TABLES
 from durable.testing import servers
 from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
+from tests.conformance.wounds import SQL
 
 DRIVERS = [
     "aiomysql",
@@ -26,6 +27,7 @@ class Mysql(StoreUnderTest):
     """In a database that may have been used before: the first `open` empties it, which is quicker than a new one."""
 
     keeps_data = True
+    damages = frozenset(SQL)
 
     def __init__(self, url: str) -> None:
         self.clock = ManualClock()
@@ -39,6 +41,9 @@ class Mysql(StoreUnderTest):
             tables = [name for name in TABLES if name != META.name]
             await self.say(store, ";".join(f"DELETE FROM {name}" for name in tables).encode())
         return store
+
+    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
+        await self.say(store, ";".join(SQL[kind]).format(id=instance_id).encode())
 
     async def say(self, store: Backend, statement: bytes) -> None:
         async with cast(Any, store)._database.pool.link() as link:
@@ -63,6 +68,8 @@ class TestMysqlAgainstMemory(RandomOperations):
 
     @pytest.fixture(autouse=True)
     def _server(self, url: str) -> None:
+        if url.endswith("asyncmy"):
+            pytest.skip("one driver is enough: the statements are the same")
         self.url = url
 
     def make(self, folder: Path) -> Mysql:

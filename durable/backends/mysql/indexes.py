@@ -16,9 +16,9 @@ _RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "instances": (
         ("instances_leased", r"{a}\.lease_owner ="),
         ("instances_children", r"{a}\.parent_id ="),
-        ("instances_retryable", r"{a}\.retryable_at_us (?:<|>|IS)"),
+        ("instances_retryable", r"{a}\.queue = wanted\..*{a}\.retryable_at_us (?:<|>|IS NOT)"),
         ("instances_overdue", r"{a}\.overdue_at_us (?:<|>)"),
-        ("instances_claimable", r"{a}\.claimable_at_us (?:<|>)"),
+        ("instances_claimable", r"{a}\.queue = wanted\..*{a}\.claimable_at_us (?:<|>)"),
         ("instances_closed", r"{a}\.closed_at_us <"),
         ("instances_created", r"ORDER BY {a}\.created_at_us"),
     ),
@@ -28,7 +28,7 @@ _RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("past_runs_created", r"ORDER BY {a}\.created_at_us"),
     ),
     "activities": (
-        ("activities_claimable", r"{a}\.claimable_at_us (?:<|>)"),
+        ("activities_claimable", r"{a}\.queue = wanted\..*{a}\.claimable_at_us (?:<|>)"),
         ("activities_expirable", r"{a}\.expirable_at_us (?:<|>)"),
     ),
     "closings": (("closings_claimable", r"{a}\.claimable_at_us (?:<|>)"),),

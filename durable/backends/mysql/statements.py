@@ -9,7 +9,7 @@ What differs from the plain text:
   read locks all that it scans, so a scan would lock what nobody asked for. The rows come, and are locked, in the
   order in which they are wanted; so a locking read needs no ``ORDER BY``, which would sort whole rows.
 - ``FOR UPDATE OF i``: MariaDB has no ``OF``. A table function has nothing to lock, so it may go.
-- ``DELETE FROM t AS i``: MariaDB wants ``DELETE i FROM t AS i``.
+- ``DELETE FROM t AS i``: MariaDB wants ``DELETE i FROM t AS i``. ``AS key``: the word is reserved.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _OF = re.compile(r"\bFOR (UPDATE|SHARE) OF \w+")
 _WANTED_LAST = re.compile(r"FROM (@\w+ AS \w+) JOIN @wanted ON\b")
 _WANTED_FIRST = re.compile(r"(@wanted\s+)JOIN\b")
 _ORDER_OF_LOCKS = re.compile(r"ORDER BY [\w., ]+ (?=FOR (?:UPDATE|SHARE)\b)")
+_KEY = re.compile(r"(?<=\bAS )key\b")
 _DELETE = re.compile(r"^\s*DELETE FROM @(\w+) AS (\w+)")
 _MARK = re.compile(r"\?|@\w+|wanted\.\w+")
 _TYPES: Mapping[Kind, str] = {
@@ -103,7 +104,7 @@ class Statements:
         if "@wanted" in text:
             text = _WANTED_LAST.sub(r"FROM @wanted STRAIGHT_JOIN \1 ON", text)
             text = _ORDER_OF_LOCKS.sub("", _WANTED_FIRST.sub(r"\1STRAIGHT_JOIN", text))
-        text = with_indexes(text)
+        text = _KEY.sub("`key`", with_indexes(text))
         pieces: list[Piece] = []
         at = 0
         for found in _MARK.finditer(text):
