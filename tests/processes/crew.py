@@ -117,6 +117,11 @@ class Crew:
                 self.look_after()
                 await asyncio.sleep(0.005)  # what other processes do: there is nothing else to wait on
 
+    def complaints(self) -> list[str]:
+        """What the workers' logs tell of mistakes of the engine's own: errors, and what its audit had to mend."""
+        lines = [line for path in self.folder.glob("worker-*.log") for line in path.read_text().splitlines()]
+        return [line for line in lines if " ERROR " in line or "the audit found" in line]
+
     def look_after(self) -> None:
         """No worker may have ended by itself."""
         for hand in self.hands:

@@ -57,6 +57,7 @@ async def hold(
         assert not strange, f"{key} was called again, though nothing happened to {strange}: {lines}"
     await _nothing_after_it_was_recorded(client, {key: again[key] for key in again}, recorded)
     assert await client.audit() == []
+    assert crew.complaints() == []
     return {"activities": len(recorded), "called again": sum(len(lines) - 1 for lines in again.values())}
 
 
