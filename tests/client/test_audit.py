@@ -31,6 +31,7 @@ from durable.client.audit import Audit
 from durable.client.client import Client
 from durable.core import events
 from durable.core.events import Event, encode_event
+from durable.core.ids import first_token
 from tests.worker.stores import Store, connected
 
 T = 1_700_000_000_000_000
@@ -289,6 +290,44 @@ async def test_what_a_paused_run_has_not_read_yet_is_no_loss(both: tuple[Client,
         lost = tables(store).instances["a"].inbox.pop(number)
         assert told(await client.audit()) == [("I7", "a", True, False)], lost
         tables(store).instances["a"].inbox[number] = lost
+
+
+async def test_what_a_fork_was_told_at_its_birth_is_no_loss(both: tuple[Client, Store]) -> None:
+    client, store = both
+    sent = events.SignalSent(time_us=T, number=3, instance_id="nobody", name="go", payload="1")
+    await history(store, "a", ASKED, sent)
+    await client.get_instance("a").pause()
+    for number, kind in ((1, "activity_failed"), (3, "outcome")):
+        told_at_birth = NewMessage(
+            instance_id="a", key=f"fork/a-1/{number}", kind=kind, body="{}", run_id="a-1"
+        )
+        assert await client.audit() != []
+        await store.send([told_at_birth])
+    assert await client.audit() == []
+
+
+async def test_a_run_that_has_not_begun_keeps_its_head(both: tuple[Client, Store]) -> None:
+    """A fork has a history before anybody has worked on it, the last of which is yet to be applied."""
+    client, store = both
+    stored = tuple(encode_event(one) for one in (STARTED, ASKED))
+    head = Head(number=2, token=first_token("a-1"))
+    made = NewInstance(
+        instance_id="a",
+        run_id="a-1",
+        workflow="w",
+        queue="default",
+        events=stored,
+        head=head,
+        start_at_us=T * 2,
+    )
+    await store.create([made])
+    assert await client.audit(repair=True) == []
+    run = tables(store).instances["a"].current
+    run.ready_at_us = None
+    tables(store).place(run)
+    (found,) = await client.audit(repair=True)
+    assert "never begun" in found.detail and found.repaired
+    assert run.head == head and run.ready_at_us is not None
 
 
 async def test_a_repair_leaves_what_the_run_has_seen_as_it_was(both: tuple[Client, Store]) -> None:
