@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from durable.testing.conformance.enduring import EnduringLaws
 from durable.testing.conformance.families import FamilyLaws
+from durable.testing.conformance.forking import ForkingLaws
 from durable.testing.conformance.running import RunningLaws
 from durable.testing.conformance.stranded import StrandedLaws
 from durable.testing.conformance.talking import TalkingLaws
 
 
-class WorkflowLaws(RunningLaws, TalkingLaws, FamilyLaws, StrandedLaws, EnduringLaws):
+class WorkflowLaws(RunningLaws, TalkingLaws, FamilyLaws, ForkingLaws, StrandedLaws, EnduringLaws):
     """All laws of tier 2 in one class, for a store's test file to inherit from."""
