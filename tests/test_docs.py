@@ -193,4 +193,4 @@ def test_no_page_speaks_of_a_name_that_is_not_there() -> None:
 
 
 # The default file, a logger of the engine, and modules that `import durable` does not load.
-_NOT_NAMES = {"db", "testing", "workflow", "backends"}
+_NOT_NAMES = {"db", "testing", "workflow", "backends", "cli"}
