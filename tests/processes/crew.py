@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +52,7 @@ class Hand:
 
 
 class Crew:
-    """Starts worker processes that all do the same work. ``killed``: the pids of those that were killed."""
+    """Starts worker processes that all do the same work. ``killed``: pid -> when it was killed."""
 
     def __init__(self, url: str, folder: Path, **told: Any) -> None:
         self.url = url
@@ -59,7 +60,7 @@ class Crew:
         self.told = told
         self.tally = tally.Tally(folder / "tally.txt")
         self.hands: list[Hand] = []
-        self.killed: set[int] = set()
+        self.killed: dict[int, int] = {}
         self._started = 0
 
     async def __aenter__(self) -> Crew:
@@ -100,7 +101,7 @@ class Crew:
 
     async def kill(self, hand: Hand) -> None:
         self.hands.remove(hand)
-        self.killed.add(hand.pid)
+        self.killed[hand.pid] = time.time_ns()
         await hand.kill()
 
     async def drain(self, hand: Hand) -> None:

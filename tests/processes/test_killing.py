@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ async def test_workers_are_killed_while_500_workflows_run(url: str, tmp_path: Pa
             await crew.kill(chance.choice([hand for hand in crew.hands if hand.pid in working]))
             await crew.start()
         figures = await verdict.hold(client, crew, programs, spoilt=crew.killed)
+        verdict.taken_over_in_time(crew, lease_seconds=3.0)
         assert figures["called again"] <= kills * 2 * slots, figures  # in their slots, and being written
         for hand in list(crew.hands):
             await crew.drain(hand)
@@ -49,7 +51,7 @@ async def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_that_coun
             await crew.lines(crew.tally.look() + chance.randrange(1, 100))
             sleeper = chance.randrange(2)
             hands[sleeper].pause()
-            crew.killed.add(hands[sleeper].pid)
+            crew.killed[hands[sleeper].pid] = time.time_ns()
             await verdict.results(client, list(programs))  # of which the other has taken over what it must
             before = await histories(client, programs)
             hands[sleeper].resume()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any
 
 import durable
@@ -11,6 +12,8 @@ from tests.processes.crew import Crew
 from tests.processes.programs import Program, keys, run
 
 SLACK_NS = 500_000_000
+PATIENCE_TO_TAKE_OVER_SECONDS = 12.0
+"""How long it may be in the queue behind all else."""
 PATIENCE_SECONDS = 60.0
 
 
@@ -59,6 +62,17 @@ async def hold(
     assert await client.audit() == []
     assert crew.complaints() == []
     return {"activities": len(recorded), "called again": sum(len(lines) - 1 for lines in again.values())}
+
+
+def taken_over_in_time(crew: Crew, lease_seconds: float) -> None:
+    """What a killed worker had in hand was called again when its lease was over, and not by an audit's mercy."""
+    for key, lines in crew.tally.calls().items():
+        for line, again in pairwise(lines):
+            if line.pid in crew.killed:
+                seconds = (again.at_ns - crew.killed[line.pid]) / 1e9
+                assert seconds < lease_seconds + PATIENCE_TO_TAKE_OVER_SECONDS, (
+                    f"{key}: {seconds:.1f} s after the kill"
+                )
 
 
 async def _nothing_after_it_was_recorded(
