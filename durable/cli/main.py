@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from durable.cli.check import check
+from durable.cli.db import db
 from durable.cli.lint import lint
 
 
@@ -15,4 +16,5 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(db)
 main.add_command(lint)

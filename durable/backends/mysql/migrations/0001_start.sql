@@ -260,35 +260,35 @@ CREATE TABLE IF NOT EXISTS roles (
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW runs AS
     SELECT * FROM instances UNION ALL SELECT * FROM past_runs;
 
--- For people: one row a run.
+-- For people: one row a run. Without the collation named, ids that differ in case alone would be equal.
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW workflow_records AS
-    SELECT CONVERT(workflow USING utf8mb4) AS workflow_name,
-           CONVERT(instance_id USING utf8mb4) AS foreign_id,
-           CONVERT(run_id USING utf8mb4) AS run_id,
-           CONVERT(state USING utf8mb4) AS run_state,
-           CONVERT(status USING utf8mb4) AS status,
+    SELECT CONVERT(workflow USING utf8mb4) COLLATE utf8mb4_bin AS workflow_name,
+           CONVERT(instance_id USING utf8mb4) COLLATE utf8mb4_bin AS foreign_id,
+           CONVERT(run_id USING utf8mb4) COLLATE utf8mb4_bin AS run_id,
+           CONVERT(state USING utf8mb4) COLLATE utf8mb4_bin AS run_state,
+           CONVERT(status USING utf8mb4) COLLATE utf8mb4_bin AS status,
            vars AS object,
            CAST(TIMESTAMPADD(MICROSECOND, created_at_us, '1970-01-01 00:00:00') AS DATETIME(6)) AS created_at,
            CAST(TIMESTAMPADD(MICROSECOND, updated_at_us, '1970-01-01 00:00:00') AS DATETIME(6)) AS updated_at
     FROM instances
     UNION ALL
-    SELECT CONVERT(workflow USING utf8mb4),
-           CONVERT(instance_id USING utf8mb4),
-           CONVERT(run_id USING utf8mb4),
-           CONVERT(state USING utf8mb4),
-           CONVERT(status USING utf8mb4),
+    SELECT CONVERT(workflow USING utf8mb4) COLLATE utf8mb4_bin,
+           CONVERT(instance_id USING utf8mb4) COLLATE utf8mb4_bin,
+           CONVERT(run_id USING utf8mb4) COLLATE utf8mb4_bin,
+           CONVERT(state USING utf8mb4) COLLATE utf8mb4_bin,
+           CONVERT(status USING utf8mb4) COLLATE utf8mb4_bin,
            vars,
            CAST(TIMESTAMPADD(MICROSECOND, created_at_us, '1970-01-01 00:00:00') AS DATETIME(6)),
            CAST(TIMESTAMPADD(MICROSECOND, updated_at_us, '1970-01-01 00:00:00') AS DATETIME(6))
     FROM past_runs;
 
 CREATE OR REPLACE SQL SECURITY INVOKER VIEW workflow_outbox AS
-    SELECT CONVERT(id USING utf8mb4) AS id,
-           CONVERT(workflow USING utf8mb4) AS workflow_name,
-           CONVERT(instance_id USING utf8mb4) AS foreign_id,
-           CONVERT(run_id USING utf8mb4) AS run_id,
-           CONVERT(topic USING utf8mb4) AS topic,
-           CONVERT(`key` USING utf8mb4) AS `key`,
+    SELECT CONVERT(id USING utf8mb4) COLLATE utf8mb4_bin AS id,
+           CONVERT(workflow USING utf8mb4) COLLATE utf8mb4_bin AS workflow_name,
+           CONVERT(instance_id USING utf8mb4) COLLATE utf8mb4_bin AS foreign_id,
+           CONVERT(run_id USING utf8mb4) COLLATE utf8mb4_bin AS run_id,
+           CONVERT(topic USING utf8mb4) COLLATE utf8mb4_bin AS topic,
+           CONVERT(`key` USING utf8mb4) COLLATE utf8mb4_bin AS `key`,
            payload,
            headers,
            CAST(TIMESTAMPADD(MICROSECOND, created_at_us, '1970-01-01 00:00:00') AS DATETIME(6)) AS created_at
