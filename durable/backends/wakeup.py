@@ -26,6 +26,9 @@ class Bell:
     """Wakes those who wait for a topic. Not thread-safe: ring it on the loop of those who wait."""
 
     def __init__(self) -> None:
+        self.covered: frozenset[Topic] = frozenset()
+        """Topics that are also rung for by whoever claims runs, if there is something: whoever polls for runs need
+        not poll for these as often."""
         self._waiting: dict[Topic, set[Listener]] = {}
 
     def ring(self, *topics: Topic, ids: Collection[str] | None = None) -> None:

@@ -38,6 +38,7 @@ class Claims:
         self._alarm_us = 0
         self._workflows = parts.store.bell.listen("workflow")
         self._activities = parts.store.bell.listen("activity")
+        self._activity_poll = poll_seconds * (2 if "activity" in parts.store.bell.covered else 1)
 
     def expect(self, at_us: int) -> None:
         """A run will be ready at this time: claim then, and not only at the next poll."""
@@ -136,8 +137,8 @@ class Claims:
 
     def _until(self, wake_us: int | None) -> float:
         if wake_us is None:
-            return self._poll
-        return min(self._poll, max(0.0, (wake_us - self._parts.clock.now_us()) / 1e6))
+            return self._activity_poll
+        return min(self._activity_poll, max(0.0, (wake_us - self._parts.clock.now_us()) / 1e6))
 
 
 async def _cleared(event: asyncio.Event) -> None:

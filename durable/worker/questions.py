@@ -32,7 +32,7 @@ class Questions:
 
     def __init__(self, parts: Parts, poll_seconds: float) -> None:
         self._parts = parts
-        self._poll = poll_seconds
+        self._poll = poll_seconds * (4 if "question" in parts.store.bell.covered else 1)
         self._listener = parts.store.bell.listen("question")
         self._copies: OrderedDict[tuple[str, Head], Run] = OrderedDict()
 

@@ -38,6 +38,8 @@ class Wire:
         self._untold: Topics = set()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.connection: Any = None
+        """While it listens."""
 
     def listen(self, hear: Callable[[Topics], None]) -> None:
         """Begin."""
@@ -69,6 +71,7 @@ class Wire:
                 except Exception as error:
                     _log.debug("no wake-ups for now: %s: %s", type(error).__name__, error)
                 finally:
+                    self.connection = None
                     connection.terminate()
             missed = True
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -78,6 +81,7 @@ class Wire:
         timeout = self._address.call_seconds
         await connection.add_listener(self._channel, self._heard)
         connection.add_termination_listener(lambda _: self._news.set())
+        self.connection = connection
         if missed:
             self._hear(set(ALL_TOPICS))
         while not connection.is_closed():

@@ -14,12 +14,10 @@ from durable.backends.sql.handed import LastClaims
 from durable.backends.sql.ledger import ActivityKey, Ledger
 from durable.backends.sql.rows import ActivityRow
 from durable.backends.sql.server.loading import READ_ACTIVITIES, lock_activities, of_activities
-from durable.backends.sql.server.run_claims import window_of
+from durable.backends.sql.server.run_claims import activity_kinds_of, window_of
 from durable.backends.sql.server.saving import save
-from durable.backends.sql.server.session import Query, Session, Wanted
-from durable.backends.sql.server.tables import Kind
+from durable.backends.sql.server.session import Query, Session
 
-_KIND: dict[str, Kind] = {"queue": "id", "name": "id"}
 _FOUND = "a.part, a.instance_id, a.run_id, a.number FROM @activities AS a"
 _OF_KIND = f"a.claimable_at_us, {_FOUND} WHERE a.queue = wanted.queue AND a.name = wanted.name"
 _ORDER = "ORDER BY a.claimable_at_us, a.instance_id, a.run_id, a.number"
@@ -57,8 +55,7 @@ class Look:
 async def look_for_activities(session: Session, claimant: Claimant, limit: int) -> Look:
     """What is claimable or expired."""
     window = window_of(limit)
-    pairs = [(queue, name) for queue in claimant.queues for name in claimant.activities]
-    kinds = Wanted(_KIND, list(dict.fromkeys(pairs)))
+    kinds = activity_kinds_of(claimant)
     queries = [
         Query(NOW),
         Query(CLAIMABLE, (window,), kinds),

@@ -50,6 +50,8 @@ class Calls:
     def __init__(self, database: Database, ring: Ring) -> None:
         self._database = database
         self._ring = ring
+        self._hint: Callable[[Topics], None] = lambda _: None
+        """Rings here, and for nobody else."""
         self._batches: list[Batch[Any, Any]] = []
 
     def _batch(

@@ -38,13 +38,14 @@ from durable.backends.sql.server.loading import (
 )
 from durable.backends.sql.server.reading import Wish, read_events
 from durable.backends.sql.server.saving import save
-from durable.backends.sql.server.session import Query, Row, Session, Wanted
+from durable.backends.sql.server.session import Query, Row, Session, Topics, Wanted
 from durable.backends.sql.server.tables import CLOSINGS, Kind
 
 CHILDREN_AT_ONCE = 100
 
 # Ties go by the id: it stands in the index, so that nothing is sorted.
 _KIND: dict[str, Kind] = {"queue": "id", "workflow": "id", "version": "id"}
+_ACTIVITY_KIND: dict[str, Kind] = {"queue": "id", "name": "id"}
 _OF_KIND = same("i", _KIND)
 NOW = "SELECT 'now', @now, 0, '', ''"
 READY = (
@@ -80,6 +81,17 @@ STALLED_ELSEWHERE = (
     f"SELECT 'ready', {_RETRYABLE} AND i.retryable_at_us IS NOT NULL "
     "AND (i.problem_build IS NULL OR i.problem_build <> wanted.build) AND coalesce(i.lease_until_us, 0) <= @now "
     "LIMIT ?"
+)
+
+# Whether there is work of other kinds, which then need not be asked for as often.
+WAITING_ACTIVITY = (
+    "SELECT 'activity', a.claimable_at_us, a.part, a.instance_id, a.run_id FROM @activities AS a "
+    "WHERE a.queue = wanted.queue AND a.name = wanted.name AND a.claimable_at_us <= @now "
+    "ORDER BY a.claimable_at_us, a.instance_id, a.run_id, a.number LIMIT 1"
+)
+WAITING_QUESTION = (
+    "SELECT 'question', q.claimable_at_us, q.part, q.instance_id, '' FROM @questions AS q "
+    "WHERE q.claimable_at_us <= @now ORDER BY q.claimable_at_us LIMIT 1"
 )
 
 INBOX_HEADS = (
@@ -122,6 +134,8 @@ class Look:
     overdue: dict[str, int] = field(default_factory=dict)
     closing: dict[RunKey, int] = field(default_factory=dict)
     following: list[tuple[int, str]] = field(default_factory=list)
+    others: Topics = field(default_factory=set)
+    """What there is beside runs, for the same worker."""
     tried: set[str] = field(default_factory=set)
 
     @property
@@ -155,6 +169,8 @@ def seen(rows: Iterable[Row]) -> Look:
                 look.overdue.setdefault(instance_id, at_us)
             case "closing":
                 look.closing.setdefault(RunKey(instance_id, run_id), at_us)
+            case "activity" | "question":
+                look.others.add(what)
             case _:
                 look.following.append((at_us, instance_id))
     return look
@@ -225,6 +241,12 @@ def kinds_of(claimant: Claimant) -> Wanted:
     return Wanted(_KIND, list(dict.fromkeys(kinds)))
 
 
+def activity_kinds_of(claimant: Claimant) -> Wanted:
+    """The kinds of activities that a claimant takes."""
+    kinds = [(queue, name) for queue in claimant.queues for name in claimant.activities]
+    return Wanted(_ACTIVITY_KIND, list(dict.fromkeys(kinds)))
+
+
 async def look_for_runs(session: Session, claimant: Claimant, limit: int) -> Look:
     """What is ready, overdue or to be closed."""
     kinds, window, owner = kinds_of(claimant), window_of(limit), claimant.worker_id
@@ -238,6 +260,8 @@ async def look_for_runs(session: Session, claimant: Claimant, limit: int) -> Loo
         Query(NEXT_OVERDUE),
         Query(CLOSING, (limit + 1,)),
         Query(NEXT_CLOSING),
+        Query(WAITING_ACTIVITY, (), activity_kinds_of(claimant)),
+        Query(WAITING_QUESTION),
     ]
     return seen(await session.fetch_union(queries))
 

@@ -18,7 +18,9 @@ class ServerStore(WorkerCalls, ClientCalls, AdminCalls, TransactionCalls):
     def __init__(self, database: Database) -> None:
         self.bell = Bell()
         self.url = database.url
+        self.bell.covered = frozenset({"activity", "question"})
         super().__init__(database, self._rung)
+        self._hint = self._heard
         database.listen(self._heard)
 
     async def close(self) -> None:
@@ -35,6 +37,6 @@ class ServerStore(WorkerCalls, ClientCalls, AdminCalls, TransactionCalls):
         self._database.announce(topics)
 
     def _heard(self, topics: Topics) -> None:
-        """Something was written elsewhere."""
+        """Something was written elsewhere, or found."""
         for topic in topics:
             self.bell.ring(cast(Topic, topic))

@@ -74,6 +74,7 @@ class WorkerCalls(Calls):
     ) -> Answer[WorkflowTask | Overdue | Closing]:
         """See the contract."""
         look = await self._read(lambda session: look_for_runs(session, claimant, max(0, limit)))
+        self._hint(look.others)
         items: list[WorkflowTask | Overdue | Closing] = []
         left = look
         if not look.nothing or self._run_claims.again(claimant, stalled=False):
