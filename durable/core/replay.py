@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -176,6 +176,11 @@ class Run:
             self._begins_with = last
             self.number = self.context.history_length = len(history)
             return
+        for _ in self.retrace(history):
+            pass
+
+    def retrace(self, history: Sequence[Event]) -> Iterator[int]:
+        """`replay` of a run that has begun, a turn at a time: gives the number of the last event after each."""
         self.context.replaying = True
         try:
             for number, event, decisions in turns(history):
@@ -193,6 +198,7 @@ class Run:
                     # Else it was ended from outside, maybe before anybody had begun it.
                     self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
                 self.number = number + len(decisions)
+                yield self.number
         finally:
             self.context.replaying = False
             self.context.recorded.clear()
