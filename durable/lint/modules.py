@@ -55,6 +55,8 @@ class Modules:
         self._by_path: dict[Path, Module] = {}
         self._roots: dict[Path, None] = {}
         self._missing: set[tuple[str, ...]] = set()
+        self.resolving: set[object] = set()
+        """What is being looked up just now: ``path = path / "x"`` must not lead to itself for ever."""
 
     def at(self, path: Path, source: str | None = None) -> Module:
         """The module in this file. Raises ``SyntaxError`` and ``OSError``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -144,6 +145,23 @@ class Scope:
         return None
 
     def _type_of_name(self, name: str) -> str | None:
+        with self._once((id(self), name)) as first:
+            return self._type_of_variable(name) if first else None
+
+    @contextmanager
+    def _once(self, key: object) -> Iterator[bool]:
+        """False when the same look-up is under way already."""
+        resolving = self.modules.resolving
+        if key in resolving:
+            yield False
+            return
+        resolving.add(key)
+        try:
+            yield True
+        finally:
+            resolving.discard(key)
+
+    def _type_of_variable(self, name: str) -> str | None:
         held = self.held(name)
         if held is None:
             return self._type_of_value(ast.Name(id=name, ctx=ast.Load()))
@@ -162,7 +180,10 @@ class Scope:
             return None
         module, key = found
         value = module.values[key]
-        return None if value is None else Scope(self.modules, module, None).type_of(value)
+        if value is None:
+            return None
+        with self._once((module.path, key)) as first:
+            return Scope(self.modules, module, None).type_of(value) if first else None
 
     def held(self, name: str) -> list[Holding] | None:
         """What a variable of this function, or of one around it, was given; None for names of the module."""
