@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import ssl
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from durable.backends.mysql.address import Address
-from durable.backends.mysql.failures import BROKEN, Failure, TooLarge
+from durable.backends.mysql.failures import BROKEN, CERTIFICATE, NO_TLS, Failure, TooLarge
 from durable.errors import BackendError
 
 SQL_MODE = (
@@ -209,7 +210,15 @@ async def connect(address: Address) -> Link:
             raw = await _open(address)
     except TimeoutError:
         raise Failure(2003, f"no answer within {address.connect_seconds:g} s") from None
+    except RuntimeError as error:
+        # MySQL's caching_sha2_password on a bare connection: the password is to be encrypted, by a package of its own.
+        if "cryptography" not in str(error):
+            raise
+        raise Failure(2061, f"{error}") from error
     except Exception as error:
+        if (broken := _tls_error(error)) is not None:
+            untrusted = isinstance(broken, ssl.SSLCertVerificationError)
+            raise Failure(CERTIFICATE if untrusted else NO_TLS, str(broken)) from error
         raise failure_of(error) from error
     link = Link(raw, address.call_seconds)
     try:
@@ -220,7 +229,14 @@ async def connect(address: Address) -> Link:
     return link
 
 
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__
+    return error
+
+
 async def _open(address: Address) -> Any:
+    tls = address.tls()
     arguments: dict[str, Any] = {
         "host": address.host,
         "port": address.port,
@@ -231,7 +247,7 @@ async def _open(address: Address) -> Any:
         "charset": "utf8mb4",
         "connect_timeout": address.connect_seconds,
         "autocommit": True,
-        "ssl": address.tls(),
+        "ssl": tls,
     }
     try:
         module = importlib.import_module(f"{address.driver}.connection")
@@ -247,6 +263,10 @@ async def _open(address: Address) -> Any:
     except BaseException:
         raw.close()
         raise
+    if tls is not None and not raw._secure:
+        # Both drivers go on without TLS when the server has none.
+        raw.close()
+        raise Failure(NO_TLS, "the server does not offer TLS")
     return raw
 
 

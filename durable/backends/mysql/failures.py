@@ -13,6 +13,7 @@ from __future__ import annotations
 
 DUPLICATE = 1062
 DEADLOCK = 1213
+NO_TLS, CERTIFICATE = 2026, -1
 
 CONFLICTS = frozenset(
     {
@@ -27,7 +28,7 @@ CONFLICTS = frozenset(
 
 LOST = frozenset(
     {
-        *range(2000, 2060),  # the driver: no connection, gone away, lost, out of step
+        *range(2000, 2062),  # the driver: no connection, gone away, lost, out of step
         1040,  # too many connections
         1053,  # the server shuts down
         1152,  # aborted connection
@@ -95,7 +96,8 @@ def explain(url: str, failure: Failure, user: str = "") -> str:
     who = f" for the user {user!r}" if user else ""
     if advice is None:
         return f"{url}: {failure}"
-    return f"{url}: {advice.format(who=who)} ({failure.number}: {failure.text})"
+    number = f"{failure.number}: " if failure.number > 0 else ""
+    return f"{url}: {advice.format(who=who)} ({number}{failure.text})"
 
 
 _ADVICE = {
@@ -104,13 +106,16 @@ _ADVICE = {
     1045: "the server refuses the user name or the password{who}",
     1049: "there is no such database; CREATE it first",
     1130: "the server lets nobody in from this host",
-    1142: "a right is missing{who}; see docs/how-to/operate.md for the GRANTs",
-    1143: "a right is missing{who}; see docs/how-to/operate.md for the GRANTs",
+    1142: "a right is missing{who}; see docs/how-to/grants.md",
+    1143: "a right is missing{who}; see docs/how-to/grants.md",
     1227: "a right is missing{who}",
     1370: "a right is missing{who}",
     1698: "the server refuses the user name or the password{who}",
     2003: "nothing answers there; is the server running, and is this its host and port?",
     2059: "the server asks for a way to log in that the driver does not know",
+    NO_TLS: "TLS was asked for, and the server has none (or none that fits); set it up there, or leave out ssl_mode",
+    CERTIFICATE: "the server's certificate is not trusted; see ?ssl_ca= and ?ssl_mode=",
+    2061: "to log in without TLS takes a package; add ?ssl_mode=required, or type: pip install cryptography",
     3159: "the server wants TLS; add ?ssl_mode=required",
     1146: "a table is missing; open the store once as a user who may CREATE tables",
     1290: "the server is read-only (a standby?)",

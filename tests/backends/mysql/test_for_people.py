@@ -16,7 +16,9 @@ from durable.testing.conformance import ManualClock
 from durable.testing.conformance.specimens import continued, done, new, step
 
 NEWEST = "SELECT foreign_id, created_at FROM workflow_records ORDER BY created_at DESC LIMIT 2"
-BY_STATUS = "SELECT foreign_id FROM workflow_records WHERE workflow_name = 'Order' AND status = 'paid' ORDER BY created_at"
+BY_STATUS = (
+    "SELECT foreign_id FROM workflow_records WHERE workflow_name = 'Order' AND status = 'paid' ORDER BY 1"
+)
 BY_STATUSES = (
     "SELECT foreign_id FROM workflow_records WHERE workflow_name = 'Order' AND status IN ('paid', 'sent') "
     "AND run_state = 'running' ORDER BY updated_at"

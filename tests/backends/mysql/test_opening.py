@@ -7,19 +7,25 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from durable.backends.mysql import database, driver, migrating, open_store
-from durable.backends.mysql.address import parse_url
+from durable.backends.mysql.address import DRIVERS, parse_url
 from durable.backends.mysql.driver import Version, read_version
+from durable.backends.mysql.failures import Failure
 from durable.backends.records import Accepted, Created, InstanceRef, Refused
 from durable.errors import BackendError
 from durable.testing.conformance.specimens import message, new
 
 URL = "mysql://me:s3cret@host:3307/shop"
+
+
+def driver_names() -> list[str]:
+    return [name for name in DRIVERS if find_spec(name)]
 
 
 # --- addresses
@@ -184,9 +190,7 @@ async def test_a_user_who_may_only_read_is_told_what_is_missing(mysql_url: str) 
     await (await open_store(mysql_url)).close()
     async with user(mysql_url, "SELECT") as url:
         store = await open_store(url)
-        with pytest.raises(
-            BackendError, match=r"a right is missing; see docs/how-to/operate\.md for the GRANTs"
-        ):
+        with pytest.raises(BackendError, match=r"a right is missing; see docs/how-to/grants\.md"):
             await store.create([new()])
         await store.close()
 
@@ -198,6 +202,31 @@ async def test_a_driver_that_is_not_installed(mysql_url: str, monkeypatch: pytes
     monkeypatch.setattr(driver.importlib, "import_module", missing)
     text = await refusal(f"{mysql_url}?driver=asyncmy")
     assert "the driver asyncmy is not installed. Type: pip install 'durable-engine[asyncmy]'" in text
+
+
+@pytest.mark.parametrize("name", driver_names())
+async def test_tls_that_was_asked_for_is_never_left_out(mysql_url: str, name: str) -> None:
+    url = f"{mysql_url}?ssl_mode=required&driver={name}"
+    try:
+        link = await driver.connect(parse_url(url))
+    except Failure:
+        assert "TLS was asked for, and the server has none" in await refusal(url)
+    else:
+        ((_, version),) = (await link.run(b"SHOW STATUS LIKE 'Ssl_version'"))[0].rows
+        assert version
+        await link.close()
+
+
+async def test_a_way_to_log_in_that_takes_a_package(mysql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(address: object) -> None:
+        raise RuntimeError("'cryptography' package is required for sha256_password or caching_sha2_password")
+
+    monkeypatch.setattr(driver, "_open", refused)
+    text = await refusal(mysql_url)
+    assert (
+        "to log in without TLS takes a package; add ?ssl_mode=required, or type: pip install cryptography"
+        in text
+    )
 
 
 # --- which servers and schemas will do
