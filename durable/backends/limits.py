@@ -50,8 +50,8 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> int:
     """The size of a checkpoint as `MAX_CHECKPOINT_BYTES` counts it."""
     news = [start.instance for start in checkpoint.children]
     news += [checkpoint.next_run] if checkpoint.next_run is not None else []
-    events = [*checkpoint.events, *(event for new in news for event in new.events)]
-    return sum(map(len, events)) + sum(map(_size, _payloads(checkpoint, news)))
+    size = sum(map(len, checkpoint.events)) + sum(map(_size, _payloads(checkpoint, news)))
+    return size + sum(len(event) for new in news for event in new.events)
 
 
 def _first(complaints: Iterable[str]) -> Refused | None:
@@ -193,7 +193,13 @@ def _of_pairs(what: str, pairs: Mapping[str, str]) -> Iterator[str]:
 # --- texts ------------------------------------------------------------------------------------------------------
 
 
-def _of_id(what: str, text: str) -> Iterator[str]:
+def _of_id(what: str, text: str) -> Iterable[str]:
+    if text.isascii() and 0 < len(text) <= MAX_ID_BYTES and "\0" not in text:
+        return ()  # nearly all that are ever looked at
+    return _wrong_id(what, text)
+
+
+def _wrong_id(what: str, text: str) -> Iterator[str]:
     if not text:
         yield f"the {what} is empty"
     yield from _of_name(what, text)
@@ -201,19 +207,20 @@ def _of_id(what: str, text: str) -> Iterator[str]:
         yield f"the {what} {_short(text)} has {size} bytes, more than {MAX_ID_BYTES}"
 
 
-def _of_name(what: str, text: str) -> Iterator[str]:
-    yield from _of_payload(what, text)
+def _of_name(what: str, text: str) -> Iterable[str]:
     if "\0" in text:
-        yield f"the {what} {_short(text)} contains NUL"
+        return (*_of_payload(what, text), f"the {what} {_short(text)} contains NUL")
+    return _of_payload(what, text)
 
 
-def _of_payload(what: str, text: str) -> Iterator[str]:
+def _of_payload(what: str, text: str) -> Iterable[str]:
     # Lone surrogates have no UTF-8: half of the stores could not write them, and none could read them back.
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            yield f"the {what} {_short(text)} contains a lone surrogate at {error.start}"
+            return (f"the {what} {_short(text)} contains a lone surrogate at {error.start}",)
+    return ()
 
 
 def _payloads(checkpoint: Checkpoint, news: Iterable[NewInstance]) -> Iterator[str]:

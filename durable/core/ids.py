@@ -9,6 +9,7 @@ import time
 from durable.errors import PayloadError
 
 _urandom = os.urandom  # kept: workflow code sees a guarded one
+_POOL_BYTES = 4096
 _time_ns = time.time_ns
 
 
@@ -38,9 +39,33 @@ def new_run_id() -> str:
     return f"{_time_ns() // 1_000_000:012x}{_urandom(10).hex()}"
 
 
+class _Pool:
+    """Random bytes, asked of the operating system many at a time: each time takes microseconds."""
+
+    def __init__(self) -> None:
+        self._tokens: list[str] = []
+
+    def take(self) -> str:
+        while True:
+            try:
+                return self._tokens.pop()
+            except IndexError:  # ours, or (threads take from it, too) the last one was taken just now
+                digits = _urandom(_POOL_BYTES).hex()
+                self._tokens = [digits[at : at + 16] for at in range(0, len(digits), 16)]
+
+    def forget(self) -> None:
+        """In a process that was forked: its parent has the same ones."""
+        self._tokens = []
+
+
+_pool = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.forget)
+
+
 def new_token() -> str:
     """64 random bits: a head or an attempt that nobody else can have guessed or repeated."""
-    return _urandom(8).hex()
+    return _pool.take()
 
 
 def first_token(run_id: str) -> str:
@@ -48,6 +73,23 @@ def first_token(run_id: str) -> str:
     computed again names the same child, and so that one can tell whether the run was worked on.
     """
     return run_id[-16:]
+
+
+_OPEN = "+"
+
+
+def open_token() -> str:
+    """The token of a head behind which activities may be scheduled that history does not hold yet: 60 random bits.
+
+    Their schedules are written with their results. Who loads the run must know that what it asks for at the very end
+    of its history need not stand there.
+    """
+    return new_token()[:-1] + _OPEN
+
+
+def is_open(token: str) -> bool:
+    """Whether a head's token is one of `open_token`."""
+    return token.endswith(_OPEN)
 
 
 def derived_run_id(run_id: str, number: int) -> str:

@@ -143,6 +143,9 @@ class Run:
         self.ended = False
         self._begins_with: Input | None = None
         self._begun_with: frozenset[str] = frozenset()
+        self._owed: tuple[Sequence[Command], int] = ((), 0)
+        """Commands of the last event of the history that do not stand behind it, and its time."""
+        self._open_ended = False
         self._held: list[Callable[[], None]] = []
         self._held_bytes = 0
         self._updates = Updates(self.context)
@@ -159,7 +162,9 @@ class Run:
 
     # --- the two ways forward -------------------------------------------------------------------------------------
 
-    def replay(self, history: Sequence[Event], *, begun: bool | None = None) -> None:
+    def replay(
+        self, history: Sequence[Event], *, begun: bool | None = None, open_ended: bool = False
+    ) -> None:
         """Go through the events that history holds already.
 
         Raises `NonDeterminismError` where the code asks for something else, ``ValueError`` for a broken history,
@@ -168,7 +173,11 @@ class Run:
         A run that was made, but never worked on (``begun`` is false), ends with an input that nobody has applied yet:
         what it leads to belongs to the first `advance`. That is its start, or, in a fork, what it begins again with.
         Where nobody knows (``None``), a history of one event is taken for one of those.
+
+        ``open_ended``: activities that it asks for after the last event need not stand in history; they belong to the
+        first `advance` too.
         """
+        self._open_ended = open_ended
         last = history[-1]
         if isinstance(last, Input) and (begun is False or (begun is None and len(history) == 1)):
             if len(history) > 1:
@@ -193,6 +202,7 @@ class Run:
                 self.context.history_length = number
                 self.context.history_bytes += weight(event)
                 asked = self._replayed(number, event, decisions)
+                asked = self._own(asked, number, event, len(decisions), history)
                 self.context.history_bytes += sum(map(weight, decisions))
                 if len(history) > 2 or not isinstance(history[-1], OUTSIDE_ENDINGS):
                     # Else it was ended from outside, maybe before anybody had begun it.
@@ -212,7 +222,10 @@ class Run:
         a checkpoint can hold is cut between steps: see `Outcome.further`.
         """
         begins_with, self._begins_with = self._begins_with, None
+        (owed, owed_at_us), self._owed = self._owed, ((), 0)
         parts = [_Part()]
+        if owed:
+            self._own_up(owed, owed_at_us, parts[0])
         if begins_with is not None:
             self._turn(begins_with, begins_with, parts)
         for event in inputs:
@@ -227,6 +240,13 @@ class Run:
         if len(parts) == 1:
             return last
         return replace(parts[0].outcome(self.loop.now_us), further=(*further, last))
+
+    def _own_up(self, owed: Sequence[Command], at_us: int, part: _Part) -> None:
+        """What history does not hold yet of the answer to its last event comes first."""
+        decisions: list[Event] = [decision_of(command, at_us) for command in owed]
+        self.context.history_bytes += sum(map(weight, decisions))
+        self.number += len(decisions)
+        part.add(decisions, list(owed), Step(), None, sum(map(most_bytes, owed)))
 
     def _turn(self, event: Input, begins_with: Input | None, parts: list[_Part]) -> None:
         """Apply one input, and add what it led to to the last part, or to a new one."""
@@ -272,6 +292,19 @@ class Run:
     def drop(self) -> None:
         """Forget the run: its coroutines are closed, and can neither write nor log anything."""
         self.loop.drop()
+
+    def _own(
+        self, asked: list[Command], number: int, event: Input, recorded: int, history: Sequence[Event]
+    ) -> list[Command]:
+        """What stands in history of what the last event led to. The rest, if it is activities alone, is owed."""
+        outside = isinstance(history[-1], OUTSIDE_ENDINGS)  # it may have come behind any checkpoint
+        rest = asked[recorded:]
+        if number + recorded + outside < len(history) or not (self._open_ended or outside):
+            return asked
+        if not all(isinstance(command, commands.ScheduleActivity) for command in rest):
+            return asked
+        self._owed = (rest, event.time_us)
+        return asked[:recorded]
 
     def _replayed(self, number: int, event: Input, recorded: Sequence[Decision]) -> list[Command]:
         try:
@@ -554,9 +587,10 @@ def load(
     propagation: Propagation = NO_PROPAGATION,
     watchdog: Watchdog | None = None,
     begun: bool | None = None,
+    open_ended: bool = False,
     compare: bool = False,
 ) -> Run:
-    """A run that has gone through ``history``; ``begun`` and what is raised as by `Run.replay`.
+    """A run that has gone through ``history``; ``begun``, ``open_ended`` and what is raised as by `Run.replay`.
 
     A divergence is met a second time with tracing on, so that its report names file and line without every replay
     paying for it; with ``compare``, which is slow anyway, tracing is on at once.
@@ -574,7 +608,7 @@ def load(
             compare=compare,
         )
         try:
-            run.replay(history, begun=begun)
+            run.replay(history, begun=begun, open_ended=open_ended)
         except NonDeterminismError:
             run.drop()
             if trace:

@@ -53,6 +53,8 @@ class ActivityTasks:
         self._slots = slots
         self._reserved = 0
         self._running: dict[ActivityRef, RunningAttempt] = {}
+        self._fading: set[RunningAttempt] = set()
+        """Unwanted attempts that have not ended yet (a thread cannot be stopped), while their activity runs again."""
         self._threads = Threads()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -60,7 +62,7 @@ class ActivityTasks:
     @property
     def free(self) -> int:
         """How many attempts may still be begun."""
-        return self._slots - self._reserved - len(self._running)
+        return self._slots - self._reserved - len(self._running) - len(self._fading)
 
     def reserve(self, numbers: Sequence[int]) -> Sequence[int]:
         """As many of these new activities as there are slots; each takes one until `start` or `unreserve`."""
@@ -73,23 +75,36 @@ class ActivityTasks:
         if count:
             self._parts.activity_slot_free.set()
 
-    def start(self, task: ActivityTask, *, reserved: bool = False) -> None:
-        """Begin an attempt."""
+    def start(self, task: ActivityTask, *, reserved: bool = False, rowless: bool = False) -> None:
+        """Begin an attempt. ``rowless``: the store does not know of it yet."""
         if reserved:
             self._reserved -= 1
         running = self._running.get(task.ref)
-        if running is not None:  # its lease ran out here: the one that runs goes on, under the new token
+        if running is not None and running.unwanted:
+            self._fading.add(running)
+        elif running is not None:  # its lease ran out here: the one that runs goes on, under the new token
             running.item = replace(running.item, token=task.token, deliveries=task.deliveries)
             self._parts.leases.keep_activity(task.ref, task.token)
             return
         definition = self._parts.registry.activities.get(task.name)
         attempt = RunningAttempt(self._parts, task, definition)
+        attempt.rowless = rowless
         self._running[task.ref] = attempt
         self._idle.clear()
-        self._parts.leases.keep_activity(task.ref, task.token)
+        if not rowless:
+            self._parts.leases.keep_activity(task.ref, task.token)
         attempt.task = asyncio.get_running_loop().create_task(
             self._attempt(attempt, definition), name=attempt.label
         )
+
+    def has_row(self, ref: ActivityRef) -> None:
+        """The store knows of this attempt now: its lease is to be renewed, and what it told may be stored."""
+        attempt = self._running.get(ref)
+        if attempt is not None and attempt.rowless:
+            attempt.rowless = False
+            self._parts.leases.keep_activity(ref, attempt.item.token)
+            if attempt.unstored is not None:
+                self._parts.leases.heartbeat(ref, attempt.unstored)
 
     def cancel(self, ref: ActivityRef) -> None:
         """Nobody wants this attempt's result any more."""
@@ -102,7 +117,7 @@ class ActivityTasks:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
-        for attempt in list(self._running.values()):
+        for attempt in self.abandoned():
             attempt.interrupt()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
@@ -110,8 +125,8 @@ class ActivityTasks:
         self._threads.close()
 
     def abandoned(self) -> list[RunningAttempt]:
-        """Attempts that ignored their interruption."""
-        return list(self._running.values())
+        """Attempts that still run; after `drain`: those that ignored their interruption."""
+        return [*self._running.values(), *self._fading]
 
     # --- one attempt ----------------------------------------------------------------------------------------------
 
@@ -127,18 +142,24 @@ class ActivityTasks:
         finally:
             if attempt.opened is not None:
                 await asyncio.shield(attempt.opened.rollback())
-            del self._running[attempt.ref]
-            if outcome is None or attempt.unwanted:
-                self._parts.leases.drop_activity(attempt.ref)
-            else:
-                self._parts.leases.end_activity(attempt.ref)
-            if not self._running:
-                self._idle.set()
+            self._ended(attempt, told=outcome is None or attempt.unwanted)
             self._parts.activity_slot_free.set()
         if outcome is not None and not attempt.unwanted:
             self._tell(attempt, outcome)
         else:
             self._parts.workflow_tasks.not_local(attempt.ref)
+
+    def _ended(self, attempt: RunningAttempt, *, told: bool) -> None:
+        """``told``: there is nothing that the store has to be told."""
+        if self._running.get(attempt.ref) is attempt:
+            del self._running[attempt.ref]
+            if told:
+                self._parts.leases.drop_activity(attempt.ref)
+            else:
+                self._parts.leases.end_activity(attempt.ref)
+        self._fading.discard(attempt)
+        if not self._running and not self._fading:
+            self._idle.set()
 
     async def _outcome(
         self, attempt: RunningAttempt, definition: ActivityDefinition | None
@@ -282,12 +303,8 @@ class ActivityTasks:
                 f"activity {attempt.label}: its worker was closed, and at_most_once forbids another start"
             )
             self._parts.finish(self._failed(attempt, lost, final=True))
-        elif attempt.unstored is not None:
-            self._parts.spawn(
-                self._after_details(attempt, lambda: self._parts.release_activity(attempt.item))
-            )
         else:
-            self._parts.release_activity(attempt.item)
+            self._once_stored(attempt, lambda: self._parts.release_activity(attempt.item))
 
     def _tell(self, attempt: RunningAttempt, outcome: ActivityOutcome) -> None:
         """The run, if it is warm here: result and next step are then one checkpoint. Else the store."""
@@ -297,23 +314,37 @@ class ActivityTasks:
                 Absorbed(number=attempt.ref.number, token=attempt.item.token),
                 outcome,
             )
-            if self._parts.workflow_tasks.finished(attempt.ref, result):
-                return
+            known = self._parts.workflow_tasks.finished(attempt.ref, result)
+            if not known and not attempt.rowless:
+                self._parts.finish(outcome)
         else:
-            self._parts.workflow_tasks.not_local(attempt.ref)
-        if isinstance(outcome, ActivityRetry) and attempt.unstored is not None:
-            self._parts.spawn(self._after_details(attempt, lambda: self._parts.finish(outcome)))
-        else:
-            self._parts.finish(outcome)
+            self._once_stored(attempt, lambda: self._hand_over(attempt, outcome))
 
-    async def _after_details(self, attempt: RunningAttempt, then: Callable[[], None]) -> None:
+    def _hand_over(self, attempt: RunningAttempt, outcome: ActivityOutcome) -> None:
+        self._parts.workflow_tasks.not_local(attempt.ref)
+        self._parts.finish(outcome)
+
+    def _once_stored(self, attempt: RunningAttempt, then: Callable[[], None]) -> None:
+        """Do this when the store has all that the next attempt needs: a row, and what the last heartbeat told."""
+        if attempt.rowless or attempt.unstored is not None:
+            self._parts.spawn(self._stored(attempt, then))
+        else:
+            then()
+
+    async def _stored(self, attempt: RunningAttempt, then: Callable[[], None]) -> None:
+        if not await self._parts.local.row(attempt):
+            return  # its run is not here any more: where it goes on, the activity is run again
+        if attempt.unstored is not None:
+            await self._store_details(attempt)
+        then()
+
+    async def _store_details(self, attempt: RunningAttempt) -> None:
         """Store what the last heartbeat told, for the next attempt; go on even if that fails."""
         lease = ActivityLease(
             ref=attempt.ref, token=attempt.item.token, lease_us=self._parts.lease_us, details=attempt.unstored
         )
         with contextlib.suppress(BackendError):
             await self._parts.store.extend([lease])
-        then()
 
 
 _DID = {"queue": "claimed", "timeout": "finished"}

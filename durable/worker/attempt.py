@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class RunningAttempt:
-    """``timed_out``: a limit ran out; ``unwanted``: cancelled or lost; ``interrupted``: the worker closes."""
+    """``timed_out``: a limit ran out; ``unwanted``: cancelled or lost; ``interrupted``: the worker closes.
+
+    ``rowless``: the store does not know of it yet (`durable.worker.local_activities`).
+    """
 
     def __init__(self, parts: Parts, item: ActivityTask, definition: ActivityDefinition | None) -> None:
         self._parts = parts
@@ -40,6 +43,7 @@ class RunningAttempt:
         self.in_thread = False
         self.timed_out: ActivityTimeout | None = None
         self.unwanted = False
+        self.rowless = False
         self.interrupted = False
         self.parked = False
         self.opened: ActivityTransaction | None = None
@@ -167,7 +171,14 @@ class RunningAttempt:
         await asyncio.shield(self._parking)
         return f"{self.ref.run_id}.{self.ref.number}.{self.item.token}.{self.ref.instance_id}"
 
+    async def _own_row(self) -> None:
+        """Wait until the store knows of this attempt."""
+        if not await self._parts.local.row(self):
+            self.unwanted = True
+            raise asyncio.CancelledError(f"activity {self.label} was cancelled")
+
     async def _parked_in_store(self, token: str) -> None:
+        await self._own_row()
         verdict = await self._parts.finished(
             ActivityParked(ref=self.ref, token=self.item.token, new_token=token, timeout_us=self.timeout_us)
         )
@@ -187,6 +198,7 @@ class RunningAttempt:
         store: Any = self._parts.store
         if not hasattr(store, "begin"):
             raise BackendError(f"{store.url} has no transactions that an activity could write in")
+        await self._own_row()
         self.opened = await store.begin(self.ref, self.item.token)
         own = in_transaction.set(True)  # beyond the block: the lock is held until the function returns
         try:

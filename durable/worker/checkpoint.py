@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import assert_never, cast
 
 from durable.backends import records
@@ -26,8 +27,10 @@ from durable.client.endings import close_of
 from durable.core import commands, messages
 from durable.core.commands import EndOfRun
 from durable.core.events import RunStarted, encode_event
-from durable.core.ids import first_token, new_token
+from durable.core.ids import first_token, new_token, open_token
 from durable.core.replay import Outcome
+
+NO_LEASES: Mapping[int, HeldLease] = MappingProxyType({})
 
 
 class Draft:
@@ -108,26 +111,30 @@ def checkpoint_of(
     consumed: tuple[int, ...],
     seen: int,
     absorbed: Iterable[Absorbed] = (),
-    runs_here: frozenset[int] = frozenset(),
-    activity_lease: HeldLease | None = None,
+    answered: Collection[int] = (),
+    leases: Mapping[int, HeldLease] = NO_LEASES,
+    kept: int = 0,
     lease: HeldLease | None = None,
 ) -> Checkpoint:
     """The checkpoint that writes ``outcome`` on top of ``head``.
 
-    ``runs_here`` are the numbers of the activities that this worker goes on with: they are born leased to it.
+    ``leases``, by number, are those of the activities that this worker goes on with: they are born leased to it.
+    ``answered`` have their result among the events already, and need no row. So many as ``kept`` of the last commands
+    are left for the next checkpoint.
     """
     draft = Draft(task)
-    for command in outcome.commands:
-        draft.add(command, activity_lease if getattr(command, "number", None) in runs_here else None)
+    for command in outcome.commands[: len(outcome.commands) - kept]:
+        draft.add(command, leases.get(getattr(command, "number", 0)))
     close, next_run = _end(task, outcome.end, outcome)
     # What is scheduled and cancelled in one checkpoint has its events, but never becomes a task.
-    stillborn = {new.number for new in draft.activities} & set(draft.withdrawn)
+    stillborn = {new.number for new in draft.activities} & {*draft.withdrawn, *answered}
+    events = outcome.events[: len(outcome.events) - kept]
     return Checkpoint(
         instance_id=task.instance_id,
         run_id=task.run_id,
         head=head,
-        new_head=Head(number=head.number + len(outcome.events), token=new_token()),
-        events=tuple(encode_event(event) for event in outcome.events),
+        new_head=Head(number=head.number + len(events), token=open_token() if kept else new_token()),
+        events=tuple(map(encode_event, events)),
         consumed=consumed,
         seen=seen,
         activities=() if close else tuple(new for new in draft.activities if new.number not in stillborn),

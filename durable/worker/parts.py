@@ -32,7 +32,7 @@ from durable.core.context import RunIdentity
 from durable.core.definition import WorkflowDefinition, build_of
 from durable.core.events import Event
 from durable.core.hooks import HookList, Propagation
-from durable.core.ids import first_token, new_token
+from durable.core.ids import first_token, is_open, new_token
 from durable.core.payload import Converter
 from durable.core.registry import Registry
 from durable.core.replay import Run, load
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from durable.worker.activity_tasks import ActivityTasks
     from durable.worker.claims import Claims
     from durable.worker.leases import Leases
+    from durable.worker.local_activities import LocalActivities
     from durable.worker.processes import Processes
     from durable.worker.workflow_tasks import WorkflowTasks
 
@@ -72,6 +73,7 @@ class Parts:
     workflow_tasks: WorkflowTasks
     activities: ActivityTasks
     leases: Leases
+    local: LocalActivities
     claims: Claims
     processes: Processes
 
@@ -162,6 +164,7 @@ class Parts:
             propagation=self.propagation,
             watchdog=self.watchdog,
             begun=head.token != first_token(identity.run_id),
+            open_ended=is_open(head.token),
         )
 
     # --- ways to write --------------------------------------------------------------------------------------------

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from durable.backends.records import Absorbed, ActivityFinished, Head, Message, WorkflowTask
-from durable.core.events import Input
+from durable.backends.records import (
+    Absorbed,
+    ActivityFinished,
+    Checkpoint,
+    Head,
+    HeldLease,
+    Message,
+    NewActivity,
+    WorkflowTask,
+)
+from durable.core.commands import Command, ScheduleActivity
+from durable.core.events import Event, Input
 from durable.core.replay import Outcome, Run
 
 
@@ -30,9 +41,17 @@ class WarmRun:
     history_bytes: int
     """As stored, up to ``head``."""
     seen: int
+    claims: int
+    """How often it was claimed since its last checkpoint."""
     busy: bool = False
     local: set[int] = field(default_factory=set)
     """The numbers of its activities that run here."""
+    rowless: dict[int, HeldLease] = field(default_factory=dict)
+    """Those of them that have no row, with the lease that the row would be born with."""
+    owed: list[tuple[Event, Command]] = field(default_factory=list)
+    """What was kept back from the last checkpoint: it comes first in the next one."""
+    alarm: asyncio.TimerHandle | None = None
+    """When those that have no row get one."""
     results: deque[LocalResult] = field(default_factory=deque)
     unwritten: deque[Piece] = field(default_factory=deque)
     """What a step led to beyond the checkpoint that is on its way."""
@@ -50,6 +69,26 @@ class Taken:
 
     messages: tuple[Message, ...]
     results: tuple[LocalResult, ...]
+
+    @property
+    def numbers(self) -> set[int]:
+        """Of the activities whose results they are."""
+        return {result.absorbed.number for result in self.results}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A checkpoint on its way, and what its verdict decides about."""
+
+    checkpoint: Checkpoint
+    taken: Taken
+    outcome: Outcome
+    kept: tuple[ScheduleActivity, ...] = ()
+    """Activities that start without a row when it is accepted."""
+    here: tuple[NewActivity, ...] = ()
+    """Activities that start here, with a row, when it is accepted."""
+    cancelled: frozenset[int] = frozenset()
+    """Activities that the run wants no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

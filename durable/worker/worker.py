@@ -22,6 +22,7 @@ from durable.primitives.workflow import Workflow
 from durable.worker.activity_tasks import ActivityTasks
 from durable.worker.claims import Claims
 from durable.worker.leases import Leases
+from durable.worker.local_activities import LocalActivities
 from durable.worker.parts import Parts
 from durable.worker.processes import Processes, check
 from durable.worker.questions import Questions
@@ -44,7 +45,8 @@ class Worker:
     ``cache_size`` runs are kept warm (0: every task replays its history). ``lease`` (seconds) is how long others wait
     before they take over the work of a worker that died; closing waits up to ``shutdown_timeout`` (seconds) for
     running activities. ``name`` is for people, ``build`` tells this code from other code (default: a hash of each
-    workflow's source).
+    workflow's source). ``local_activities``: activities of this worker's own workflows that are over in a moment are
+    written down together with their result, without a row of their own in between; ``False`` gives each a row.
 
     Raises ``TypeError`` for what is no definition, ``ValueError`` for two definitions of one name or a number that
     makes no sense.
@@ -64,6 +66,7 @@ class Worker:
         shutdown_timeout: float | timedelta = 30.0,
         name: str | None = None,
         build: str | None = None,
+        local_activities: bool = True,
     ) -> None:
         self.registry = _registry_of(definitions)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
@@ -75,6 +78,7 @@ class Worker:
         self._lease_seconds = _positive("lease", lease)
         self._shutdown_seconds = seconds(shutdown_timeout, "shutdown_timeout") or 0.0
         self._build = build
+        self._local_activities = local_activities
         self._parts: Parts | None = None
         self._claimers: list[asyncio.Task[None]] = []
         self._renewer: asyncio.Task[None] | None = None
@@ -131,6 +135,7 @@ class Worker:
         parts.workflow_tasks = WorkflowTasks(parts, self._cache_size)
         parts.activities = ActivityTasks(parts, self._max_activities)
         parts.leases = Leases(parts)
+        parts.local = LocalActivities(parts, on=self._local_activities)
         parts.processes = Processes(parts.converter, parts.known)
         upkeep = Upkeep(parts)
         parts.claims = claims = Claims(
@@ -173,6 +178,7 @@ class Worker:
         if self._renewer is not None:
             await _cancelled([self._renewer], GIVING_BACK_SECONDS)
         for warm in parts.workflow_tasks.cache:
+            parts.local.drop(warm)
             parts.workflow_tasks.cache.evict(warm.run_id)
         await parts.processes.close()
         parts.watchdog.close()

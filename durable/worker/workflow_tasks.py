@@ -22,12 +22,12 @@ from durable.backends.records import (
     ActivityLease,
     ActivityRef,
     ActivityTask,
-    Checkpoint,
     Head,
     HistoryRange,
     InstanceRef,
     Message,
     MoreMessages,
+    NewActivity,
     Paused,
     Problem,
     Refused,
@@ -46,7 +46,7 @@ from durable.core.watchdog import StepTooLong
 from durable.errors import NonDeterminismError
 from durable.worker.cache import RunCache
 from durable.worker.checkpoint import checkpoint_of
-from durable.worker.warm import LocalResult, Piece, Taken, WarmRun
+from durable.worker.warm import LocalResult, Piece, Taken, WarmRun, Written
 
 if TYPE_CHECKING:
     from durable.worker.parts import Parts
@@ -102,10 +102,14 @@ class WorkflowTasks:
         if warm is None or ref.number not in warm.local:
             return False
         warm.results.append(result)
+        self.go_on(warm)
+        return True
+
+    def go_on(self, warm: WarmRun) -> None:
+        """There is something to take in, or to write. A busy run looks for itself when its checkpoint was judged."""
         if not warm.busy:
             self._set_busy(warm, True)
             asyncio.get_running_loop().call_soon(self._go_on, warm)
-        return True
 
     def not_local(self, ref: ActivityRef) -> None:
         """An attempt ended here, but not the activity: what comes next may run anywhere."""
@@ -141,6 +145,8 @@ class WorkflowTasks:
                     task  # its checkpoint is on its way; `_accepted` knows whether this is news to it
                 )
                 continue
+            if warm is not None and warm.head.number > task.head.number:
+                continue  # our checkpoint was written behind this claim, and judged anew what is ready
             if warm is None and task.run_id in histories:
                 warm = self._load(task, histories[task.run_id])
             elif warm is None or warm.head != task.head:
@@ -148,7 +154,7 @@ class WorkflowTasks:
                 self._parts.release_run(task)
                 continue
             if warm is not None:
-                warm.task = task
+                warm.task, warm.claims = task, task.claims
                 self._set_busy(warm, True)
                 self._go_on(warm, task)
 
@@ -172,7 +178,12 @@ class WorkflowTasks:
             return None
         size = sum(map(len, stored[: task.head.number]))
         warm = WarmRun(
-            task=task, run=run, head=task.head, history_bytes=size, seen=task.seen - len(task.messages)
+            task=task,
+            run=run,
+            head=task.head,
+            history_bytes=size,
+            seen=task.seen - len(task.messages),
+            claims=task.claims,
         )
         self.cache.put(warm)
         return warm
@@ -207,7 +218,7 @@ class WorkflowTasks:
             ):
                 outcome = warm.run.advance(inputs)
         except Exception as error:
-            self._give_back(taken.results)
+            self._give_back(warm, taken.results)
             self._free(warm, evict=True)
             if isinstance(error, MemoryError):
                 self._fell(warm.task, error)
@@ -215,7 +226,7 @@ class WorkflowTasks:
                 self._cannot_go_on(warm.task, warm.head, error)
             return
         except BaseException as error:
-            self._give_back(taken.results)
+            self._give_back(warm, taken.results)
             self._free(warm, evict=True)
             self._fell(warm.task, error)
             return
@@ -237,66 +248,92 @@ class WorkflowTasks:
 
     def _write(self, warm: WarmRun) -> None:
         piece = warm.unwritten.popleft()
-        outcome, taken = piece.outcome, piece.taken
+        taken = piece.taken
         if warm.run.number > MAX_HISTORY_EVENTS:
             self._too_long(warm, taken, f"{MAX_HISTORY_EVENTS} events")
             return
-        here = self._runs_here(outcome)
-        lease = self._parts.held_lease() if here else None
-        still_local = bool(here) or len(warm.local) > len(taken.results)
+        piece = self._parts.local.with_owed(warm, piece)
+        kept = () if warm.unwritten else self._parts.local.keep_back(warm, piece.outcome)
+        if kept and _is_nothing_else(piece, len(kept)):
+            self._begin_unwritten(warm, piece.outcome, kept)
+            return
+        written = self._drawn_up(warm, piece, kept)
+        if warm.history_bytes + sum(map(len, written.checkpoint.events)) > MAX_HISTORY_BYTES:
+            self._unreserve(written)
+            self._too_long(warm, taken, f"{MAX_HISTORY_BYTES} bytes")
+            return
+        self._submit(warm, written)
+
+    def _drawn_up(self, warm: WarmRun, piece: Piece, kept: tuple[commands.ScheduleActivity, ...]) -> Written:
+        outcome, taken = piece.outcome, piece.taken
+        here = self._runs_here(warm, outcome, kept)
+        lease = self._parts.held_lease()
+        leases = warm.rowless | dict.fromkeys(here, lease)
+        still_local = bool(here or kept) or len(warm.local) > len(taken.results)
         checkpoint = checkpoint_of(
             warm.task,
             warm.head,
             outcome,
             consumed=piece.consumed,
             seen=piece.seen,
-            absorbed=[result.absorbed for result in taken.results],
-            runs_here=here,
-            activity_lease=lease,
-            lease=self._parts.held_lease() if still_local else None,
+            absorbed=[one.absorbed for one in taken.results if one.absorbed.number not in warm.rowless],
+            answered=taken.numbers if warm.rowless else (),
+            leases=leases,
+            kept=len(kept),
+            lease=lease if still_local else None,
         )
-        if warm.history_bytes + sum(map(len, checkpoint.events)) > MAX_HISTORY_BYTES:
-            self._unreserve(checkpoint)
-            self._too_long(warm, taken, f"{MAX_HISTORY_BYTES} bytes")
-            return
-        self._submit(warm, checkpoint, taken)
+        return Written(
+            checkpoint=checkpoint,
+            taken=taken,
+            outcome=outcome,
+            kept=kept,
+            here=tuple(new for new in checkpoint.activities if new.number in here),
+            cancelled=_cancelled(outcome),
+        )
+
+    def _begin_unwritten(
+        self, warm: WarmRun, outcome: Outcome, kept: tuple[commands.ScheduleActivity, ...]
+    ) -> None:
+        """All that led to these activities is in the store, and nothing but them is new: there is nothing to write."""
+        self._parts.local.start(warm, kept, outcome)
+        self._parts.leases.keep_run(warm.task, True)
+        self._free(warm)
 
     def _too_long(self, warm: WarmRun, taken: Taken, limit: str) -> None:
-        self._give_back(taken.results)
+        self._give_back(warm, taken.results)
         self._free(warm, evict=True)
         self._stall(warm.task, warm.head, f"its history would pass {limit}: continue as new")
 
-    def _runs_here(self, outcome: Outcome) -> frozenset[int]:
+    def _runs_here(
+        self, warm: WarmRun, outcome: Outcome, kept: tuple[commands.ScheduleActivity, ...]
+    ) -> frozenset[int]:
         """Which new activities this worker starts itself as soon as they are written, instead of claiming them."""
         if outcome.end is not None:
             return frozenset()
-        cancelled = {c.number for c in outcome.commands if isinstance(c, commands.CancelActivity)}
+        cancelled = _cancelled(outcome)
         wanted = [
             command.number
-            for command in outcome.commands
+            for command in outcome.commands[: len(outcome.commands) - len(kept)]
             if isinstance(command, commands.ScheduleActivity)
             and command.number not in cancelled
+            and command.number not in warm.rowless
             and self._parts.can_run(command.name, command.queue)
         ]
         return frozenset(self._parts.activities.reserve(wanted))
 
-    def _submit(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
-        future = self._parts.commits.submit(checkpoint)
-        future.add_done_callback(lambda done: self._judge(warm, checkpoint, taken, done))
+    def _submit(self, warm: WarmRun, written: Written) -> None:
+        future = self._parts.commits.submit(written.checkpoint)
+        future.add_done_callback(lambda done: self._judge(warm, written, done))
 
     # --- the verdict ----------------------------------------------------------------------------------------------
 
-    def _judge(
-        self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken, done: asyncio.Future[tuple[Verdict, int]]
-    ) -> None:
+    def _judge(self, warm: WarmRun, written: Written, done: asyncio.Future[tuple[Verdict, int]]) -> None:
         try:
-            self._judged(warm, checkpoint, taken, done)
+            self._judged(warm, written, done)
         except Exception:
             self._abandon(warm)
 
-    def _judged(
-        self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken, done: asyncio.Future[tuple[Verdict, int]]
-    ) -> None:
+    def _judged(self, warm: WarmRun, written: Written, done: asyncio.Future[tuple[Verdict, int]]) -> None:
         if done.cancelled():
             self._free(warm, evict=True)
             return
@@ -306,50 +343,41 @@ class WorkflowTasks:
             self._parts.clock.hear(now_us)
         match verdict:
             case Accepted():
-                self._accepted(warm, checkpoint, taken)
+                self._accepted(warm, written)
             case MoreMessages(messages=more):
-                self._unreserve(checkpoint)
-                self._decide_again(warm, taken, more)
+                self._unreserve(written)
+                self._decide_again(warm, written.taken, more)
             case Refused(reason=reason):
-                self._lost(warm, checkpoint, taken)
-                self._stall(warm.task, checkpoint.head, f"the store refused its checkpoint: {reason}")
+                self._lost(warm, written)
+                self._stall(warm.task, written.checkpoint.head, f"the store refused its checkpoint: {reason}")
             case Paused():
-                self._unreserve(checkpoint)
-                self._parts.release(
-                    [
-                        ActivityLease(ref=_ref(warm.task, new.number), token=new.lease.token)
-                        for new in checkpoint.activities
-                        if new.lease is not None
-                    ]
-                )
-                self._free(warm, evict=True)
+                self._paused(warm, written)
             case TooEarly():
-                self._lost(warm, checkpoint, taken)
+                self._lost(warm, written)
                 self._parts.release_run(warm.task)
             case _:
-                self._lost(warm, checkpoint, taken)
+                self._lost(warm, written)
                 self._parts.release_run(warm.task)  # if it is still ours; its head or an activity is not
 
-    def _accepted(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
+    def _accepted(self, warm: WarmRun, written: Written) -> None:
+        checkpoint = written.checkpoint
         warm.head = checkpoint.new_head
         warm.history_bytes += sum(map(len, checkpoint.events))
-        warm.seen = checkpoint.seen
+        warm.seen, warm.claims = checkpoint.seen, 0
         self._stalls.pop(warm.run_id, None)
-        for result in taken.results:
-            warm.local.discard(result.absorbed.number)
+        for result in written.taken.results:
             self._parts.leases.told(result.outcome.ref, result.outcome.token)
-        for number in checkpoint.withdrawn:
-            warm.local.discard(number)
-            self._parts.activities.cancel(_ref(warm.task, number))
+        warm.local -= written.taken.numbers
+        cancelled = written.cancelled if checkpoint.close is None else frozenset(warm.local)
+        self._parts.local.written(warm, written.taken.numbers, cancelled)
+        self._cancel(warm, cancelled)
         if checkpoint.close is not None:
-            for number in warm.local:
-                self._parts.activities.cancel(_ref(warm.task, number))
-            warm.local.clear()
             self._free(warm, evict=True)
             return
         if checkpoint.wake_at_us is not None:
             self._parts.claims.expect(checkpoint.wake_at_us)
-        self._start_here(warm, checkpoint)
+        self._start_here(warm, written.here)
+        self._parts.local.start(warm, written.kept, written.outcome)
         self._parts.leases.keep_run(warm.task, bool(warm.local))
         if warm.unwritten:
             self._write(warm)
@@ -365,10 +393,17 @@ class WorkflowTasks:
         else:
             self._free(warm)
 
-    def _start_here(self, warm: WarmRun, checkpoint: Checkpoint) -> None:
-        for new in checkpoint.activities:
-            if new.lease is None:
-                continue
+    def _cancel(self, warm: WarmRun, numbers: frozenset[int]) -> None:
+        """The run wants these activities no more, nor their results, should they have ended already."""
+        for number in numbers & warm.local:
+            warm.local.discard(number)
+            self._parts.activities.cancel(_ref(warm.task, number))
+        if numbers and warm.results:
+            warm.results = deque(one for one in warm.results if one.absorbed.number not in numbers)
+
+    def _start_here(self, warm: WarmRun, here: Iterable[NewActivity]) -> None:
+        for new in here:
+            assert new.lease is not None
             warm.local.add(new.number)
             task = ActivityTask(
                 ref=_ref(warm.task, new.number),
@@ -384,18 +419,34 @@ class WorkflowTasks:
             )
             self._parts.activities.start(task, reserved=True)
 
-    def _lost(self, warm: WarmRun, checkpoint: Checkpoint, taken: Taken) -> None:
-        """Nothing was written. What ran here is told to the store by itself; its rows still stand."""
-        self._unreserve(checkpoint)
-        self._give_back(taken.results)
+    def _paused(self, warm: WarmRun, written: Written) -> None:
+        """It was written, but people paused the instance: what runs may finish, nothing new is begun."""
+        self._unreserve(written)
+        self._parts.local.written(warm, written.taken.numbers, written.cancelled)
+        self._cancel(warm, written.cancelled)
+        self._parts.release(
+            [
+                ActivityLease(ref=_ref(warm.task, new.number), token=new.lease.token)
+                for new in written.here
+                if new.lease is not None
+            ]
+        )
         self._free(warm, evict=True)
 
-    def _unreserve(self, checkpoint: Checkpoint) -> None:
-        self._parts.activities.unreserve(sum(new.lease is not None for new in checkpoint.activities))
+    def _lost(self, warm: WarmRun, written: Written) -> None:
+        """Nothing was written. What ran here is told to the store by itself, where it has a row that still stands."""
+        self._unreserve(written)
+        self._give_back(warm, written.taken.results)
+        self._free(warm, evict=True)
 
-    def _give_back(self, results: Iterable[LocalResult]) -> None:
+    def _unreserve(self, written: Written) -> None:
+        self._parts.activities.unreserve(len(written.here) + len(written.kept))
+
+    def _give_back(self, warm: WarmRun, results: Iterable[LocalResult]) -> None:
+        """Tell the store what ended here. What has no row is run again, wherever the run goes on."""
         for result in results:
-            self._parts.finish(result.outcome)
+            if result.absorbed.number not in warm.rowless:
+                self._parts.finish(result.outcome)
 
     def _decide_again(self, warm: WarmRun, taken: Taken, more: Sequence[Message]) -> None:
         """The run wanted to end, but was sent something that it has not seen: it decides anew, knowing that.
@@ -414,13 +465,18 @@ class WorkflowTasks:
 
         def resume(history: tuple[bytes, ...]) -> None:
             fresh = replace(task, head=head, messages=(), seen=seen)
-            local, results, warm.results = warm.local, warm.results, deque()
+            results, warm.results = warm.results, deque()
+            rowless, warm.rowless = warm.rowless, {}
             self._free(warm, evict=True)
             renewed = self._load(fresh, history)
             if renewed is None:
-                self._give_back([*again.results, *results])
+                warm.rowless = rowless
+                self._give_back(warm, [*again.results, *results])
+                self._parts.local.drop(warm)
                 return
-            renewed.local, renewed.results, renewed.seen = local, results, seen
+            renewed.local, renewed.results, renewed.seen = warm.local, results, seen
+            renewed.claims, renewed.rowless = warm.claims, rowless
+            self._parts.local.watch(renewed)
             self._set_busy(renewed, True)
             self._go_on(renewed, first=again)
 
@@ -431,7 +487,7 @@ class WorkflowTasks:
             histories = await self._read([replace(warm.task, events=None)])
         except Exception as error:
             _log.warning("instance %r is handed out again: %s", warm.task.instance_id, error)
-            self._give_back(taken.results)
+            self._give_back(warm, taken.results)
             self._free(warm, evict=True)  # a run that stayed busy here would be nobody's for ever
             self._parts.release_run(warm.task)
             return
@@ -458,12 +514,12 @@ class WorkflowTasks:
         self.cache.shrink()
 
     def _evict(self, warm: WarmRun) -> None:
-        for result in warm.results:
-            self._parts.finish(result.outcome)
+        self._give_back(warm, warm.results)
         warm.results.clear()
         for piece in warm.unwritten:
-            self._give_back(piece.taken.results)
+            self._give_back(warm, piece.taken.results)
         warm.unwritten.clear()
+        self._parts.local.drop(warm)
         self._parts.leases.keep_run(warm.task, False)
         if self.cache.get(warm.run_id) is warm:
             self.cache.evict(warm.run_id)
@@ -548,6 +604,18 @@ def _as_much_as_fits(messages: Sequence[Message], results: deque[LocalResult]) -
             break
         taken.append(results.popleft())
     return Taken(messages=tuple(some), results=tuple(taken))
+
+
+def _is_nothing_else(piece: Piece, kept: int) -> bool:
+    """The last so many events are all that there is to write."""
+    outcome, taken = piece.outcome, piece.taken
+    if len(outcome.events) > kept or taken.messages or taken.results:
+        return False
+    return not (outcome.published or outcome.vars or outcome.status is not None)
+
+
+def _cancelled(outcome: Outcome) -> frozenset[int]:
+    return frozenset(c.number for c in outcome.commands if isinstance(c, commands.CancelActivity))
 
 
 def _overlooks_signals(outcome: Outcome) -> bool:

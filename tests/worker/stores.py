@@ -13,6 +13,9 @@ from durable.core.payload import Converter, PlainCodec
 
 Hook = Callable[..., Awaitable[Any]]
 SECOND = 1_000_000
+PATIENCE_SECONDS = 5.0
+LOOKS = 2_000
+"""How often `until` looks, every two milliseconds."""
 
 
 class Clock:
@@ -75,7 +78,7 @@ async def connected(
 
 async def until(condition: Callable[[], Any], what: str = "it") -> None:
     """Wait for something that the engine is about to do."""
-    for _ in range(2_000):
+    for _ in range(LOOKS):
         found = condition()
         if asyncio.iscoroutine(found):
             found = await found

@@ -23,6 +23,7 @@ from durable.backends.sqlite import transactions
 from durable.client.client import Client
 from tests.worker import booking
 from tests.worker.booking import Steps, book, open_account, shop
+from tests.worker.stores import until
 
 QUICK = Retry(initial=0.001, jitter=0.0)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -261,6 +262,11 @@ async def test_with_its_connection_runs_and_signals_go_with_the_result(client: C
         assert await friend.result(timeout=10) == "paid"
 
 
+def stolen(path: Path) -> bool:
+    with by_hand(path) as db:
+        return bool(db.execute("UPDATE activities SET token = 'stolen'").rowcount)
+
+
 async def test_a_token_that_was_lost_writes_nothing(client: Client, path: Path) -> None:
     """Another worker was given the attempt while the function ran: only that one's rows come."""
     entered, go, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -287,8 +293,7 @@ async def test_a_token_that_was_lost_writes_nothing(client: Client, path: Path) 
     async with durable.Worker(client, [slowly, slow_book]):
         instance = await client.create_instance(slowly)
         await asyncio.wait_for(entered.wait(), 10)
-        with by_hand(path) as db:
-            db.execute("UPDATE activities SET token = 'stolen'")
+        await until(lambda: stolen(path), "the row")
         go.set()
         await asyncio.wait_for(refused.wait(), 10)
         assert rows(path) == []

@@ -35,9 +35,12 @@ class Calls:
         self._writer = writer
         self._reader = reader
 
-    async def _write(self, work: Callable[[Transaction], R]) -> R:
-        """Do this in a transaction; returns when it is committed."""
-        return await self._writer.call(work)
+    async def _write(self, work: Callable[[Transaction], R], *, durable: bool = True) -> R:
+        """Do this in a transaction; returns when it is committed.
+
+        ``durable=False``: leases, which are hints. They need not be on the disk, should the machine fail.
+        """
+        return await self._writer.call(work, durable=durable)
 
     async def _read(self, work: Callable[[Transaction], R]) -> R:
         """Do this with a snapshot of all that was committed so far."""

@@ -83,6 +83,7 @@ class Writer:
         self._checkpoints: sqlite3.Connection | None = None
         self._identity: tuple[int, int]
         self._heard = 0
+        self._syncs = True
         self._checkpointed_changes = 0
 
     def open(self) -> None:
@@ -120,6 +121,7 @@ class Writer:
     def _transact(self, calls: list[Call[Any]]) -> tuple[set[str], set[str] | None]:
         db = self._db
         self._see_that_the_file_is_there()
+        self._sync_at_commit(any(call.durable for call in calls))
         patiently(lambda: db.execute("BEGIN IMMEDIATE"), self._address.url, self._patience)
         transaction = Transaction(db, self._clock.now_us(), self._address.url)
         for call in calls:
@@ -131,6 +133,12 @@ class Writer:
             self._heard = version
             return set(ALL_TOPICS), None
         return transaction.topics, transaction.ended
+
+    def _sync_at_commit(self, wanted: bool) -> None:
+        """Whether the next commit waits for the disk. What it does not wait for goes there with the next that does."""
+        if wanted is not self._syncs:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
+            self._syncs = wanted
 
     def _do(self, call: Call[Any], transaction: Transaction) -> None:
         db = transaction.db

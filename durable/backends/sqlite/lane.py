@@ -23,10 +23,13 @@ R = TypeVar("R")
 class Call(Generic[R]):
     """One request, on its way to the thread and back."""
 
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("durable", "error", "future", "loop", "result", "work")
 
-    def __init__(self, work: Callable[[Any], R], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, work: Callable[[Any], R], loop: asyncio.AbstractEventLoop, *, durable: bool = True
+    ) -> None:
         self.work = work
+        self.durable = durable
         self.loop = loop
         self.future: asyncio.Future[R] = loop.create_future()
         self.result: R | None = None
@@ -93,15 +96,15 @@ class Lane:
         self._thread.start()
         await asyncio.shield(opened.future)
 
-    def call(self, work: Callable[[Any], R]) -> Awaitable[R]:
-        """Have something done."""
+    def call(self, work: Callable[[Any], R], *, durable: bool = True) -> Awaitable[R]:
+        """Have something done. ``durable=False``: what it writes may be forgotten when the machine fails."""
         if os.getpid() != self._pid:
             raise BackendError(
                 f"{self._name} was opened before this process was forked; open the store again in the child"
             )
         if self._closed:
             raise BackendError(f"{self._name} is closed")
-        call = Call(work, asyncio.get_running_loop())
+        call = Call(work, asyncio.get_running_loop(), durable=durable)
         self._calls.put(call)
         return call.future
 

@@ -61,7 +61,7 @@ class WorkerCalls(Calls):
             items, next_us = self._run_claims.claim(tx, claimant, limit)
             return Answer(now_us=tx.now_us, items=items, next_wake_us=next_us)
 
-        return await self._write(work)
+        return await self._write(work, durable=False)
 
     async def claim_stalled_tasks(
         self, claimant: Claimant, limit: int, *, at_start: bool
@@ -72,7 +72,7 @@ class WorkerCalls(Calls):
             items, next_us = self._run_claims.claim_stalled(tx, claimant, limit, at_start=at_start)
             return Answer(now_us=tx.now_us, items=items, next_wake_us=next_us)
 
-        return await self._write(work)
+        return await self._write(work, durable=False)
 
     async def claim_activity_tasks(self, claimant: Claimant, limit: int) -> Answer[ActivityTask]:
         """See the contract."""
@@ -128,7 +128,7 @@ class WorkerCalls(Calls):
             items, next_us = self._question_claims.claim(tx, claimant, limit)
             return Answer(now_us=tx.now_us, items=items, next_wake_us=next_us)
 
-        return await self._write(work)
+        return await self._write(work, durable=False)
 
     async def answer(self, replies: Sequence[Reply]) -> Answer[Accepted | Lost]:
         """See the contract."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import durable
 from durable.testing.conformance import programs
 from durable.testing.conformance.stage import Stage
 from durable.testing.conformance.workflow_laws import CarriesWorkflows
@@ -28,9 +31,7 @@ class ForkingLaws(CarriesWorkflows):
         async with stage.worker():
             original = await stage.start(programs.cleans_up, key, True)
             await stage.opened(f"{key} begun")
-            scheduled = [
-                event.number for event in await original.history() if event.kind == "activity_scheduled"
-            ]
+            scheduled = await stage.eventually(lambda: _is_scheduled(original))
             fork = await original.fork(scheduled[-1], id=f"{key}-fork")
             await stage.eventually(lambda: _is_begun_twice(key))
             programs.gate(key).set()
@@ -48,6 +49,11 @@ class ForkingLaws(CarriesWorkflows):
             assert (
                 again[0] == first and again[1] != second
             )  # what was recorded stays; what comes later is done
+
+
+async def _is_scheduled(original: durable.Instance[Any]) -> list[int]:
+    """A schedule is written with its result, or when that takes long."""
+    return [event.number for event in await original.history() if event.kind == "activity_scheduled"]
 
 
 async def _is_begun_twice(key: str) -> bool:

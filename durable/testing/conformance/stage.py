@@ -43,8 +43,9 @@ class RunningClock(ManualClock):
 class Stage:
     """A store with clients and workers. ``key`` is a prefix that no other law uses."""
 
-    def __init__(self, under_test: StoreUnderTest) -> None:
+    def __init__(self, under_test: StoreUnderTest, *, local_activities: bool = True) -> None:
         self.under_test = under_test
+        self.local_activities = local_activities
         self.key = secrets.token_hex(6)
         self._stores: list[Backend] = []
         self._clients: list[Client] = []
@@ -84,7 +85,7 @@ class Stage:
         **options: Any,
     ) -> AsyncIterator[durable.Worker]:
         """A worker with the kit's definitions and ``more``. ``worker`` makes it."""
-        options = {"shutdown_timeout": 2.0, **options}
+        options = {"shutdown_timeout": 2.0, "local_activities": self.local_activities, **options}
         async with worker(client or self.client, [*programs.ALL, *more], **options) as working:
             yield working
 

@@ -24,10 +24,15 @@ class CarriesWorkflows:
             f"{type(self).__name__} has to say with a fixture `under_test` which store it judges"
         )
 
+    @pytest.fixture(params=[True, False], ids=["rowless", "rows"])
+    def local_activities(self, request: pytest.FixtureRequest) -> bool:
+        """Whether short activities go without a row: each law is to hold both ways."""
+        return bool(request.param)
+
     @pytest_asyncio.fixture
-    async def stage(self, under_test: StoreUnderTest) -> AsyncIterator[Stage]:
+    async def stage(self, under_test: StoreUnderTest, local_activities: bool) -> AsyncIterator[Stage]:
         """The store with one client. Afterwards its audit is clean and every history replays."""
-        stage = Stage(under_test)
+        stage = Stage(under_test, local_activities=local_activities)
         try:
             await stage.connect()
             yield stage

@@ -83,8 +83,8 @@ def m17_cache_kept_after_a_conflict(patch: pytest.MonkeyPatch) -> None:
             warm.head = task.head
         return warm is not None
 
-    def keep(self: WorkflowTasks, warm: WarmRun, checkpoint: Checkpoint, taken: Any) -> None:
-        self._unreserve(checkpoint)
+    def keep(self: WorkflowTasks, warm: WarmRun, written: Any) -> None:
+        self._unreserve(written)
         self._free(warm)
 
     patch.setattr(WorkflowTasks, "_is_warm", always_good)
@@ -113,9 +113,11 @@ def m19_recovery_at_launch_only(patch: pytest.MonkeyPatch) -> None:
         await hand_out(self, items if id(self) not in launched else fresh)
         launched.add(id(self))
 
-    def of_the_first_second(self: ActivityTasks, task: ActivityTask, *, reserved: bool = False) -> None:
+    def of_the_first_second(
+        self: ActivityTasks, task: ActivityTask, *, reserved: bool = False, rowless: bool = False
+    ) -> None:
         if reserved or task.deliveries < 2:
-            start(self, task, reserved=reserved)
+            start(self, task, reserved=reserved, rowless=rowless)
 
     patch.setattr(Claims, "_hand_out", of_the_first_claim)
     patch.setattr(ActivityTasks, "start", of_the_first_second)

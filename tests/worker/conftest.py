@@ -1,0 +1,23 @@
+"""What workers do must not depend on whether short activities have rows: these files are run with it and without."""
+
+from __future__ import annotations
+
+import pytest
+
+import durable
+
+BOTH_WAYS = ("test_workflow_tasks", "test_activities", "test_worker")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH_WAYS:
+        metafunc.fixturenames.append("local_activities")
+        metafunc.parametrize("local_activities", [True, False], ids=["rowless", "rows"], indirect=True)
+
+
+@pytest.fixture
+def local_activities(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default of `durable.Worker` for this test."""
+    defaults = durable.Worker.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "local_activities", request.param)
