@@ -6,6 +6,7 @@ import click
 
 from durable.cli.check import check
 from durable.cli.db import db
+from durable.cli.debug import debug
 from durable.cli.lint import lint
 
 
@@ -17,4 +18,5 @@ def main() -> None:
 
 main.add_command(check)
 main.add_command(db)
+main.add_command(debug)
 main.add_command(lint)

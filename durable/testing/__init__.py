@@ -6,6 +6,7 @@ from durable.testing.freezing import freeze, replay_frozen
 from durable.testing.mocks import Mock
 from durable.testing.replayer import replay
 from durable.testing.stuck import Stuck
+from durable.testing.time_travel import TimeTravel
 
 __all__ = [
     "Broken",
@@ -14,6 +15,7 @@ __all__ = [
     "Mock",
     "Recorded",
     "Stuck",
+    "TimeTravel",
     "crash_everywhere",
     "freeze",
     "replay",

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import durable
 from durable.cli.debug import debug
+from durable.cli.main import main
 from durable.testing import Environment
 from durable.testing.time_travel import TimeTravel
 from durable.testing.waits import tree
@@ -110,6 +111,10 @@ def test_an_instance_of_a_store(tmp_path: Path) -> None:
     assert ran == [] and (tmp_path / "shop.db").read_bytes() == before
     missing = CliRunner().invoke(debug, ["o-2", "tests.cli.shop_debugged", "--url", url])
     assert missing.exit_code == 2 and "'o-2' does not exist" in missing.output
+
+
+def test_it_is_a_command_of_durable() -> None:
+    assert "n, next        on to the next event" in CliRunner().invoke(main, ["debug", "--help"]).output
 
 
 def test_what_is_not_there(file: Path) -> None:
