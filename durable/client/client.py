@@ -32,6 +32,7 @@ from durable.backends.records import (
     InstanceView,
     NewInstance,
     NewMessage,
+    Parent,
     Purge,
     Refused,
     State,
@@ -215,6 +216,8 @@ class Client:
     async def _create(
         self, new: NewInstance, workflow: Workflow[..., Any] | str, connection: Any = None
     ) -> Instance[Any]:
+        if new.replaces is not None:
+            new = await self._tell_the_parent(new)
         if connection is not None:
             inside = await self._transactional().create_in(connection, new)
             answer, now_us = inside.items[0], inside.now_us
@@ -234,6 +237,14 @@ class Client:
                 raise PayloadError(f"instance {new.instance_id!r} was not started: {reason}")
             case _:
                 raise BackendError(f"instance {new.instance_id!r}: the store answered {answer!r}")
+
+    async def _tell_the_parent(self, new: NewInstance) -> NewInstance:
+        """What is replaced may be somebody's child: its parent is to hear of the end."""
+        ref = InstanceRef(instance_id=new.instance_id)
+        view = (await self.store.get([ref])).items[0]
+        if view is None or view.parent is None:
+            return new
+        return replace(new, replaces=_replaced(new.instance_id, view.parent, self.clock.now_us()))
 
     def _new_instance(
         self,
@@ -284,7 +295,7 @@ class Client:
             head=Head(number=1, token=first_token(run_id)),
             tags=_tags_of(tags),
             if_exists=if_exists,
-            replaces=_replaced(id, now_us) if id is not None and if_exists == "replace" else None,
+            replaces=_replaced(id, None, now_us) if id is not None and if_exists == "replace" else None,
             start_at_us=start_us,
             timeout_us=None if limit is None else round(limit * 1e6),
         )
@@ -550,8 +561,8 @@ def _refuse_to_wait_for_oneself() -> None:
         )
 
 
-def _replaced(id: str, now_us: int) -> End:
-    return termination(InstanceRef(instance_id=id), None, "replaced by a new run", now_us)
+def _replaced(id: str, parent: Parent | None, now_us: int) -> End:
+    return termination(InstanceRef(instance_id=id), parent, "replaced by a new run", now_us)
 
 
 def _definition_of(workflow: Workflow[..., Any] | str) -> WorkflowDefinition | None:

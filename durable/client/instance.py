@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -107,10 +107,19 @@ class HistoryEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of a list. ``cursor`` asks for the next one; ``None`` at the end."""
+    """A page of a list: iterable, with a length. ``cursor`` asks for the next one; ``None`` at the end."""
 
     items: Sequence[Description]
     cursor: str | None
+
+    def __iter__(self) -> Iterator[Description]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Description:
+        return self.items[index]
 
     @classmethod
     def of(cls, items: Sequence[Description], limit: int) -> Page:

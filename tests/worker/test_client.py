@@ -231,6 +231,27 @@ async def test_if_exists(ends: tuple[Client, Store]) -> None:
     assert (await third.describe()).state == "running"
 
 
+@durable.workflow
+async def minds(child: str) -> str:
+    try:
+        return str(await durable.start(waits, id=child))
+    except durable.WorkflowTerminated as end:
+        return str(end)
+
+
+async def children_of(client: Client) -> list[str]:
+    return [view.id for view in await client.list_instances() if view.id == "c"]
+
+
+async def test_the_parent_of_a_replaced_child_hears_of_it(ends: tuple[Client, Store]) -> None:
+    client, _ = ends
+    async with durable.Worker(client, [minds]):
+        parent = await client.create_instance(minds, "c")
+        await until(lambda: children_of(client))
+        await client.create_instance(waits, id="c", if_exists="replace")
+        assert "replaced by a new run" in await parent.result(timeout=5)
+
+
 async def test_start_at(ends: tuple[Client, Store]) -> None:
     client, store = ends
     when = datetime.now(UTC) + timedelta(hours=1)
