@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -14,7 +14,7 @@ from durable.backends.postgres.address import Address
 from durable.backends.postgres.failures import told_apart
 from durable.backends.postgres.sessions import PostgresSession
 from durable.backends.postgres.texts import Texts
-from durable.backends.sql.server.session import Session
+from durable.backends.sql.server.session import Row, Session
 from durable.errors import BackendError
 
 R = TypeVar("R")
@@ -74,14 +74,44 @@ async def _must_be_the_same_database(connection: Any, address: Address, texts: T
         )
 
 
+class _GuardedSession(PostgresSession):
+    """Statements of the engine on a connection on which an activity may have ended the transaction.
+
+    Outside of it each of them would be committed alone, at once.
+    """
+
+    def __init__(self, connection: Any, address: Address, texts: Texts, mark: str) -> None:
+        super().__init__(connection, address, texts)
+        self._mark = mark
+
+    async def check(self) -> None:
+        """`BackendError` if the transaction is not the one that was begun."""
+        if self._connection.is_closed():
+            raise BackendError(f"{self._address.url}: the connection of durable.transaction() is closed")
+        with told_apart(self._address):
+            mark = await self._connection.fetchval(_MARKED, timeout=self._address.call_seconds)
+        if mark != self._mark:
+            raise BackendError(
+                f"{self._address.url}: durable.transaction() was ended by the activity itself; the engine does that"
+            )
+
+    async def _fetched(self, text: str, parameters: Sequence[Any]) -> list[Row]:
+        await self.check()
+        return await super()._fetched(text, parameters)
+
+    async def _executed(self, text: str, parameters: Sequence[Any]) -> int:
+        await self.check()
+        return await super()._executed(text, parameters)
+
+
 class PostgresHeld:
     """See `durable.backends.sql.server.session.HeldSession`."""
 
     def __init__(self, connection: Any, address: Address, texts: Texts, mark: str) -> None:
         self.connection = connection
-        self.session: Session = PostgresSession(connection, address, texts)
+        self._guarded = _GuardedSession(connection, address, texts, mark)
+        self.session: Session = self._guarded
         self._address = address
-        self._mark = mark
         self._over = False
 
     @classmethod
@@ -95,11 +125,8 @@ class PostgresHeld:
 
     async def commit(self) -> None:
         """See `HeldSession`. `BackendError` if the activity has ended the transaction itself."""
+        await self._guarded.check()
         with told_apart(self._address):
-            if await self.connection.fetchval(_MARKED) != self._mark:
-                raise BackendError(
-                    f"{self._address.url}: the activity has ended durable.transaction() itself; the engine does that"
-                )
             await self.connection.execute("COMMIT", timeout=self._address.call_seconds)
         await self.rollback()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import asyncpg
@@ -39,6 +39,7 @@ SETTINGS = {
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
 }
+PLAIN = {"application_name": "durable"}
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 LAZY = "; SET LOCAL synchronous_commit = off"
 # Behind PgBouncer settings hold for a transaction only.
@@ -53,14 +54,15 @@ class PostgresDatabase:
     def __init__(self, address: Address, clock: Callable[[], int] | None = None) -> None:
         self.url = address.url
         self._address = address
-        self._texts = Texts(address.schema, clock)
+        self.group_by_part = address.group_by_part
+        self._texts = Texts(address.schema, clock, by_part=address.group_by_part)
         reserved = min(RESERVED_CONNECTIONS, address.pool_size - 1)
         self._pool = Pool(address, address.pool_size - reserved, self.connect)
         self._reserved = Pool(address, reserved, self.connect)
         self._wire = Wire(address, self.connect) if address.wakeups and not address.pgbouncer else None
         self._begin = BEGIN + (SET_HERE if address.pgbouncer else "")
 
-    async def connect(self) -> Any:
+    async def connect(self, settings: Mapping[str, str] = SETTINGS) -> Any:
         """A new connection. `BackendError` says why there is none, in one line."""
         address = self._address
         try:
@@ -75,7 +77,7 @@ class PostgresDatabase:
                 ssl=address.tls(),
                 statement_cache_size=0 if address.pgbouncer else STATEMENTS_KEPT,
                 max_cached_statement_lifetime=0,
-                server_settings=None if address.pgbouncer else SETTINGS,
+                server_settings=None if address.pgbouncer else dict(settings),
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
             raise explained(address, error) from error
@@ -124,11 +126,13 @@ class PostgresDatabase:
         return await in_transaction_of(connection, self._address, self._texts, work)
 
     async def hold(self) -> HeldSession:
-        """See `Database`. On a connection that is opened for it, so that activities take none from the engine."""
-        connection = await self.connect()
+        """See `Database`. On a connection that is opened for it, so that activities take none from the engine, and
+        without the engine's settings, which are not meant for what an activity asks.
+        """
+        connection = await self.connect(PLAIN)
         try:
             with told_apart(self._address):
-                await self._say(connection, self._begin)
+                await self._say(connection, BEGIN)
             return await PostgresHeld.of(connection, self._address, self._texts)
         except BaseException:
             connection.terminate()

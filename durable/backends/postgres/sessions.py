@@ -7,7 +7,7 @@ from typing import Any
 
 from durable.backends.postgres.address import Address
 from durable.backends.postgres.failures import told_apart
-from durable.backends.postgres.texts import Texts, arrays, given
+from durable.backends.postgres.texts import PART, Texts, arrays, given
 from durable.backends.sql.server.session import Query, Row, Topics, Wanted
 from durable.backends.sql.server.tables import Table
 
@@ -29,10 +29,11 @@ class PostgresSession:
 
     async def fetch_wanted(self, sql: str, wanted: Wanted, *values: Any) -> list[Row]:
         """See `Session`."""
-        if not wanted.rows:
-            return []
-        text, parameters = self._texts.plain(sql, values, wanted)
-        return await self._fetched(text, parameters)
+        found: list[Row] = []
+        for some in self._cut(wanted.rows, list(wanted.columns)):
+            text, parameters = self._texts.plain(sql, values, Wanted(wanted.columns, some))
+            found += await self._fetched(text, parameters)
+        return found
 
     async def fetch_each(self, sql: str, wanted: Wanted, *values: Any) -> list[Row]:
         """See `Session`."""
@@ -40,8 +41,25 @@ class PostgresSession:
 
     async def fetch_union(self, queries: Sequence[Query]) -> list[Row]:
         """See `Session`."""
-        made = self._texts.union(queries)
-        return [] if made is None else await self._fetched(*made)
+        found: list[Row] = []
+        for some in self._unions(queries):
+            made = self._texts.union(some)
+            found += [] if made is None else await self._fetched(*made)
+        return found
+
+    def _unions(self, queries: Sequence[Query]) -> list[Sequence[Query]]:
+        """All at once, or what is about one part at a time."""
+        if not self._address.group_by_part:
+            return [queries]
+        anywhere = [one for one in queries if one.each is None or PART not in one.each.columns]
+        by_part: dict[int, list[Query]] = {}
+        for one in queries:
+            if one.each is not None and PART in one.each.columns:
+                names = list(one.each.columns)
+                for rows in self._cut(one.each.rows, names):
+                    query = Query(one.sql, one.values, Wanted(one.each.columns, rows))
+                    by_part.setdefault(rows[0][names.index(PART)], []).append(query)
+        return [one for one in (anywhere, *(by_part[part] for part in sorted(by_part))) if one]
 
     async def execute(self, sql: str, *values: Any) -> int:
         """See `Session`."""
@@ -65,16 +83,33 @@ class PostgresSession:
 
     async def update(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
         """See `Session`."""
-        if not rows:
-            return 0
-        width = len(columns) + len(table.key)
-        return await self._executed(self._texts.update(table, columns), arrays(width, rows))
+        names = [*(f"new {name}" for name in columns), *table.key]
+        text, count = self._texts.update(table, columns), 0
+        for some in self._cut(rows, names):
+            count += await self._executed(text, arrays(len(names), some) + self._one_part(some, names))
+        return count
 
     async def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
         """See `Session`."""
+        text, count = self._texts.delete(table, columns), 0
+        for some in self._cut(rows, columns):
+            count += await self._executed(text, arrays(len(columns), some) + self._one_part(some, columns))
+        return count
+
+    def _cut(self, rows: Sequence[Sequence[Any]], names: Sequence[str]) -> list[Sequence[Sequence[Any]]]:
+        """With ``group_by_part``: those of one part at a time, in the order of parts. Rows of no part stay together."""
         if not rows:
-            return 0
-        return await self._executed(self._texts.delete(table, columns), arrays(len(columns), rows))
+            return []
+        if not self._address.group_by_part or PART not in names:
+            return [rows]
+        at = names.index(PART)
+        of_part: dict[int, list[Sequence[Any]]] = {}
+        for row in rows:
+            of_part.setdefault(row[at], []).append(row)
+        return [of_part[part] for part in sorted(of_part)]
+
+    def _one_part(self, rows: Sequence[Sequence[Any]], names: Sequence[str]) -> list[Any]:
+        return [rows[0][names.index(PART)]] if self._address.group_by_part and PART in names else []
 
     async def reserve(self, keys: Sequence[tuple[int, str]]) -> set[str]:
         """By an advisory lock of the transaction on each id: nothing else can stand for a row that is not there."""

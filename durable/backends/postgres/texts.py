@@ -25,6 +25,7 @@ _ARRAYS: Mapping[Kind, str] = {
 # The start of the statement by the server's clock. It is stable, so that an index range can begin with it.
 _SERVER_TIME = "(extract(epoch from statement_timestamp()) * 1000000)::bigint"
 
+PART = "part"
 TAG_TEST = "(i.tags::jsonb ->> ?::text) = ?"
 
 
@@ -56,11 +57,16 @@ def arrays(width: int, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 
 class Texts:
-    """Makes statements for one schema. ``clock``: time is what it says, and not the server's."""
+    """Makes statements for one schema. ``clock``: time is what it says, and not the server's.
 
-    def __init__(self, schema: str, clock: Callable[[], int] | None = None) -> None:
+    ``by_part``: rows that say which part they are of are all of one part, and the statement names it by a parameter, so
+    that a distributed server can tell from the statement alone on which machine all of it is done.
+    """
+
+    def __init__(self, schema: str, clock: Callable[[], int] | None = None, *, by_part: bool = False) -> None:
         self._schema = schema
         self._clock = clock
+        self._by_part = by_part
         self._made: dict[Any, str] = {}
 
     def table(self, name: str) -> str:
@@ -74,7 +80,14 @@ class Texts:
         key = (sql, columns)
         if key not in self._made:
             self._made[key] = self._text(sql, _Numbers(len(values), timed=self._is_timed(sql)), columns)
-        return self._made[key], parameters.of(values, wanted, timed=self._is_timed(sql))
+        found = parameters.of(values, wanted, timed=self._is_timed(sql))
+        return self._made[key], found + self._part_of(wanted)
+
+    def _part_of(self, wanted: Wanted | None) -> list[Any]:
+        """The parameter for the one part of these rows, if the text has one."""
+        if wanted is None or not self._by_part or PART not in wanted.columns:
+            return []
+        return [wanted.rows[0][list(wanted.columns).index(PART)]]
 
     def union(self, queries: Sequence[Query]) -> tuple[str, list[Any]] | None:
         """All queries as one statement; ``None`` if none of them can give anything."""
@@ -89,12 +102,14 @@ class Texts:
             numbers = shared.take(query)
             if made is None:
                 texts.append(self._each(query, numbers))
+            shared.parameters += self._part_of(query.each)
         if made is None:
             made = self._made[key] = " UNION ALL ".join(f"({text})" for text in texts)
         return made, shared.parameters
 
     def _each(self, query: Query, numbers: _Numbers) -> str:
-        text = self._text(query.sql, numbers, None)
+        columns = None if query.each is None else tuple(query.each.columns.items())
+        text = self._text(query.sql, numbers, columns)
         if query.each is None:
             return text
         relation = _relation("wanted", tuple(query.each.columns.items()), numbers.wanted)
@@ -113,7 +128,10 @@ class Texts:
                 return _relation("wanted", wanted or (), numbers.wanted)
             return self.table(name)
 
-        return _MARK.sub(replaced, sql)
+        text = _MARK.sub(replaced, sql)
+        if self._by_part and wanted and PART in dict(wanted):
+            return text.replace(" = wanted.part", f" = ${numbers.wanted + len(wanted)}::int")
+        return text
 
     def _is_timed(self, sql: str) -> bool:
         return self._clock is not None and "@now" in sql
@@ -145,7 +163,7 @@ class Texts:
                 f'"{name}" = w.new_{name}{"::json" if table.columns[name] == "json" else ""}'
                 for name in columns
             )
-            same = " AND ".join(f't."{name}" = w.key_{name}' for name in table.key)
+            same = self._same([(name, f"key_{name}") for name in table.key], len(new) + len(keys))
             relation = _relation("w", [*new, *keys], 1)
             self._made[key] = f"UPDATE {self.table(table.name)} AS t SET {sets} FROM {relation} WHERE {same}"
         return self._made[key]
@@ -155,9 +173,14 @@ class Texts:
         key = ("delete", table.name, tuple(columns))
         if key not in self._made:
             relation = _relation("w", [(name, table.columns[name]) for name in columns], 1)
-            same = " AND ".join(f't."{name}" = w."{name}"' for name in columns)
+            same = self._same([(name, f'"{name}"') for name in columns], len(columns))
             self._made[key] = f"DELETE FROM {self.table(table.name)} AS t USING {relation} WHERE {same}"
         return self._made[key]
+
+    def _same(self, keys: Sequence[tuple[str, str]], count: int) -> str:
+        """The condition that a row is one of ``w``; ``count``: how many parameters those have."""
+        part = f"${count + 1}::int" if self._by_part else f"w.{dict(keys).get(PART)}"
+        return " AND ".join(f't."{name}" = {part if name == PART else f"w.{other}"}' for name, other in keys)
 
 
 class _Numbers:
