@@ -10,7 +10,6 @@ import durable
 from durable.testing import (
     Crashes,
     Environment,
-    Mock,
     Recorded,
     crash_everywhere,
     freeze,
