@@ -139,3 +139,21 @@ def test_histories_are_frozen_and_replayed(run, tmp_path: Path) -> None:  # type
     assert replay_frozen(tmp_path / "kept", [checkout]) == 1
     with pytest.raises(LookupError, match="checkout"):
         replay_frozen(tmp_path / "kept", [])
+
+
+def test_who_does_not_use_it_does_not_load_it(pytester: pytest.Pytester) -> None:
+    code = """
+        import sys
+        import durable.testing.pytest_plugin
+
+        heavy = {"environment", "replayer", "crashing", "conformance", "checker"}
+        loaded = {name.rpartition(".")[2] for name in sys.modules if name.startswith("durable.testing.")}
+        assert not heavy & loaded, loaded
+
+        import durable.testing
+        assert set(durable.testing.__all__) <= set(dir(durable.testing))
+        assert all(getattr(durable.testing, name).__name__ == name for name in durable.testing.__all__)
+        assert not hasattr(durable.testing, "nothing")
+    """
+    path = pytester.makepyfile(code)
+    assert pytester.runpython(path).ret == 0
