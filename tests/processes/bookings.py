@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 import durable
 from tests.processes import tally
 
-POINTS = ("before", "opened", "inserted", "updated", "closed")
+POINTS = ("before", "opened", "inserted", "updated", "closed", *(f"statement{n}" for n in range(1, 11)))
+"""Where a booking's process may die: between the activity's own statements, and after the n-th statement that the
+process, on whatever connection, has made since the activity began: the engine's are among them.
+"""
 TABLES = (
     "CREATE TABLE bookings (id VARCHAR(100) NOT NULL, cents INTEGER NOT NULL)",
     "CREATE TABLE account (id INTEGER PRIMARY KEY, cents INTEGER NOT NULL)",
@@ -81,6 +84,45 @@ def die_once(name: str, point: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Countdown:
+    """Kills the process after so many more statements. The drivers are told to report each."""
+
+    def __init__(self) -> None:
+        self._order = ""
+        self._left = 0
+
+    def install(self) -> None:
+        """To be called before the first connection."""
+        import aiomysql
+        import asyncpg
+
+        connect, query = asyncpg.connect, aiomysql.Connection.query
+
+        async def connect_and_report(*args: Any, **kwargs: Any) -> Any:
+            connection = await connect(*args, **kwargs)
+            connection.add_query_logger(lambda _: self.step())
+            return connection
+
+        async def query_and_report(*args: Any, **kwargs: Any) -> Any:
+            found = await query(*args, **kwargs)
+            self.step()
+            return found
+
+        asyncpg.connect = connect_and_report
+        aiomysql.Connection.query = query_and_report
+
+    def arm(self, order: str, statements: int) -> None:
+        self._order, self._left = order, statements
+
+    def step(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            die_once(self._order, "statement")
+
+
+countdown = Countdown()
+
+
 def died(folder: Path) -> list[str]:
     """The marks of those that died."""
     return [mark.name for mark in folder.glob("died-*")]
@@ -94,6 +136,8 @@ async def book(order: str, cents: int, deadly: str) -> str:
         if name == deadly:
             die_once(order, name)
 
+    if deadly.startswith("statement"):
+        countdown.arm(order, int(deadly.removeprefix("statement")))
     point("before")
     async with durable.transaction() as connection:
         point("opened")

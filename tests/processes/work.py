@@ -14,6 +14,7 @@ import durable
 async def main(told: dict[str, Any]) -> None:
     from tests.processes import bookings, programs
 
+    bookings.countdown.install()
     async with durable.connect(told.pop("url")) as client:
         await durable.Worker(client, [programs, bookings], **told).run()
 
