@@ -8,9 +8,10 @@ integer raise ``ValueError``: they are the mistake of one item.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import orjson
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -50,7 +51,13 @@ def json_rows(rows: Iterable[Sequence[Any]]) -> bytes:
 
 def json_row(values: Sequence[Any]) -> bytes:
     """One of them, without quotes around it."""
-    return _escaped(json.dumps([*values], ensure_ascii=False).encode())
+    for value in values:
+        if type(value) is int and not _LEAST <= value <= _MOST:
+            _number(value)  # raises; JSON_TABLE would take the largest number that there is
+    try:
+        return _escaped(orjson.dumps([*values]))
+    except TypeError as error:  # a lone surrogate, or a number of more than 64 bits
+        raise ValueError(str(error)) from error
 
 
 def name(text: str) -> str:

@@ -159,6 +159,10 @@ class LinkSession:
 
     # --- the rest
 
+    async def write(self, writes: Sequence[Write]) -> list[int]:
+        """See the protocol."""
+        return await one_by_one(self, writes)
+
     async def reserve(self, keys: Sequence[tuple[int, str]]) -> set[str]:
         """See the protocol. It reserves nothing, but tells what is being inserted: a row that cannot be locked.
 
