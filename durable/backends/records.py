@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, Literal, TypeVar
+
+from durable.core.light_records import dataclass
 
 PARTS = 64
 """Into how many parts instances are hashed. Fixed for ever: it is part of every primary key."""

@@ -7,10 +7,11 @@ Commands that history must remember become decisions (`decision_of`); replay com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from durable.core import events
+from durable.core.light_records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,11 +36,13 @@ An input and its decisions are one *turn*. ``number`` fields are those of the co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import orjson
 
+from durable.core.light_records import dataclass
 from durable.errors import DurableError
 
 FORMAT = 1
@@ -298,19 +300,28 @@ _FIELDS: dict[type[Event], tuple[tuple[str, Any], ...]] = {
     for cls in _CLASSES
 }
 
+_VALUES: dict[type[Event], attrgetter[tuple[Any, ...]]] = {
+    cls: attrgetter(*(name for name, _ in known), "time_us", "time_us") for cls, known in _FIELDS.items()
+}
+"""The values of those fields. (The time stands behind them because an `attrgetter` of one name gives no tuple.)"""
+
 
 def weight(event: Event) -> int:
     """About how many bytes an event takes: the same whether it just happened or is replayed, and cheap to know."""
-    texts = (getattr(event, name) for name, _ in _FIELDS[type(event)])
-    carried = sum(len(p) for _, p in event.signals) if isinstance(event, RunStarted) else 0
-    return _BASE_WEIGHT + carried + sum(len(text) for text in texts if isinstance(text, str))
+    total = _BASE_WEIGHT
+    for value in _VALUES[type(event)](event):
+        if isinstance(value, str):
+            total += len(value)
+    if isinstance(event, RunStarted):
+        total += sum(len(payload) for _, payload in event.signals)
+    return total
 
 
 def encode_event(event: Event) -> bytes:
     """The stored form: one line of JSON; fields that hold their default are left out."""
     stored: dict[str, Any] = {"kind": event.kind, "time": event.time_us}
-    for name, default in _FIELDS[type(event)]:
-        value = getattr(event, name)
+    cls = type(event)
+    for (name, default), value in zip(_FIELDS[cls], _VALUES[cls](event), strict=False):
         if value != default:
             stored[name] = value
     return orjson.dumps(stored)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from durable.core import commands, events
@@ -22,6 +22,7 @@ from durable.core.failure import Failure, failure_of, rebuild
 from durable.core.history import turns
 from durable.core.hooks import NO_PROPAGATION, Propagation
 from durable.core.ids import derived_run_id
+from durable.core.light_records import dataclass
 from durable.core.loop import WorkflowLoop, mark_recorded
 from durable.core.messages import reason_of
 from durable.core.patches import names_in, patches_of

@@ -21,7 +21,8 @@ which something was kept back says so (`durable.core.ids.open_token`), so that w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,9 @@ class LocalActivities:
         self._on = on
         self._rows: dict[ActivityRef, asyncio.Future[bool]] = {}
         """Who waits for a row."""
+        self._watched: deque[tuple[float, WarmRun, Mapping[int, HeldLease]]] = deque()
+        """Runs, when they are to be looked at, and what they ran without a row: one timer is for all of them."""
+        self._alarm: asyncio.TimerHandle | None = None
 
     # --- what a checkpoint leaves out -----------------------------------------------------------------------------
 
@@ -121,7 +125,21 @@ class LocalActivities:
         """See to it that what runs without a row does not do so for long."""
         if warm.rowless:
             loop = asyncio.get_running_loop()
-            warm.alarm = loop.call_later(ROW_AFTER_SECONDS, self._write_rows, warm)
+            self._watched.append((loop.time() + ROW_AFTER_SECONDS, warm, warm.rowless))
+            if self._alarm is None:
+                self._alarm = loop.call_later(ROW_AFTER_SECONDS, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._alarm = None
+        while self._watched:
+            at, warm, rowless = self._watched[0]
+            if at > loop.time():
+                self._alarm = loop.call_at(at, self._look)
+                return
+            self._watched.popleft()
+            if warm.rowless is rowless:  # else that was written meanwhile
+                self._write_rows(warm)
 
     def _write_rows(self, warm: WarmRun) -> None:
         """Have a checkpoint written now. One that is on its way writes the rows anyway."""
@@ -141,11 +159,16 @@ class LocalActivities:
             self._write_rows(warm)
         return await asyncio.shield(waits)
 
+    def close(self) -> None:
+        """Look no more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._watched.clear()
+
     # --- what has become of them ----------------------------------------------------------------------------------
 
     def written(self, warm: WarmRun, answered: Collection[int], cancelled: Collection[int]) -> None:
         """A checkpoint was accepted: all that was kept back before it has its result, is cancelled, or has a row."""
-        self._forget_alarm(warm)
         warm.owed = []
         rowless, warm.rowless = warm.rowless, {}
         for number in rowless:
@@ -158,17 +181,11 @@ class LocalActivities:
 
     def drop(self, warm: WarmRun) -> None:
         """The run is not ours any more (or has ended): nobody will take what these would give."""
-        self._forget_alarm(warm)
         warm.owed = []
         rowless, warm.rowless = warm.rowless, {}
         for number in rowless:
             self._parts.activities.cancel(_ref(warm, number))
             self._resolve(_ref(warm, number), False)
-
-    def _forget_alarm(self, warm: WarmRun) -> None:
-        if warm.alarm is not None:
-            warm.alarm.cancel()
-            warm.alarm = None
 
     def _resolve(self, ref: ActivityRef, has_row: bool) -> None:
         waits = self._rows.pop(ref, None)

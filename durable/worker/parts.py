@@ -115,7 +115,9 @@ class Parts:
         self.slot_free = asyncio.Event()
         self.activity_slot_free = asyncio.Event()
         self.draining = False
-        self.random: Callable[[], float] = random.random  # spreads retries; a test environment does not want that
+        self.random: Callable[[], float] = (
+            random.random
+        )  # spreads retries; a test environment does not want that
         self._tasks: set[asyncio.Task[None]] = set()
         self.learn()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from durable.backends.records import (
@@ -19,6 +18,7 @@ from durable.backends.records import (
 )
 from durable.core.commands import Command, ScheduleActivity
 from durable.core.events import Event, Input
+from durable.core.light_records import dataclass
 from durable.core.replay import Outcome, Run
 
 
@@ -31,7 +31,7 @@ class LocalResult(NamedTuple):
     """What to tell the store instead, should the run be lost."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=False, slots=True, kw_only=True)
 class WarmRun:
     """``head`` is the last one that the store accepted. ``busy``: a step runs, or its checkpoint is on its way."""
 
@@ -50,8 +50,6 @@ class WarmRun:
     """Those of them that have no row, with the lease that the row would be born with."""
     owed: list[tuple[Event, Command]] = field(default_factory=list)
     """What was kept back from the last checkpoint: it comes first in the next one."""
-    alarm: asyncio.TimerHandle | None = None
-    """When those that have no row get one."""
     results: deque[LocalResult] = field(default_factory=deque)
     unwritten: deque[Piece] = field(default_factory=deque)
     """What a step led to beyond the checkpoint that is on its way."""

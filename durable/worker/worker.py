@@ -177,6 +177,7 @@ class Worker:
                 await parts.written()
         if self._renewer is not None:
             await _cancelled([self._renewer], GIVING_BACK_SECONDS)
+        parts.local.close()
         for warm in parts.workflow_tasks.cache:
             parts.local.drop(warm)
             parts.workflow_tasks.cache.evict(warm.run_id)

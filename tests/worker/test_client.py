@@ -437,3 +437,34 @@ async def test_a_state_that_does_not_exist_is_refused() -> None:
         with pytest.raises(ValueError, match="there is no state 'nope'; there are cancelled, "):
             await client.list_instances(state="nope")  # type: ignore[arg-type]
         assert (await client.list_instances(state=["running", "failed"])).items == []
+
+
+async def test_a_run_that_ends_makes_nobody_look_at_the_others(ends: tuple[Client, Store]) -> None:
+    client, store = ends
+    asked: list[int] = []
+
+    async def get(method: Any, refs: Any) -> Any:
+        asked.append(len(refs))
+        return await method(refs)
+
+    store.hooks["get"] = get
+    async with durable.Worker(client, [waits]):
+        instances = [await client.create_instance(waits) for _ in range(60)]
+        results = [asyncio.ensure_future(instance.result(timeout=20)) for instance in instances]
+        await until(lambda: sum(asked) >= 60, "the first look")
+        for instance in instances:
+            await instance.signal(go, 1)
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*results) == [1] * 60
+    # At first, when its run ended, and at polls after 50, 100, 200 ms ... A look at all for each end would be 1,800.
+    assert sum(asked) < 60 * 8
+
+
+async def test_a_run_that_ends_unheard_is_found_by_polling(ends: tuple[Client, Store]) -> None:
+    client, store = ends
+    store.real.bell.ring = lambda *topics, ids=None: None
+    async with durable.Worker(client, [waits]):
+        instance = await client.create_instance(waits)
+        result = asyncio.ensure_future(instance.result(timeout=20))
+        await instance.signal(go, 1)
+        assert await result == 1
