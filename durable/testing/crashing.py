@@ -232,8 +232,9 @@ class CrashingEnvironment(Environment):
     async def _pass(self, point: str) -> None:
         self.points.append(point)
         if len(self.points) - 1 in self._crash_at:
+            dying = self._mortals[-1]
             self._crash()
-            await asyncio.get_running_loop().create_future()
+            await dying.unless_dead()
 
     def _crash(self) -> None:
         assert self._worker is not None

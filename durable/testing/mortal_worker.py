@@ -52,13 +52,16 @@ class MortalWorker(Worker):
             parts.workflow_tasks.cache.evict(warm.run_id)
 
     async def bury(self) -> None:
-        """After `die`: let go of the threads and processes of its own."""
+        """After `die`: let go of the threads and processes of its own, and of what waits for answers."""
         self.die()
+        parts, self._parts = self._parts, None
+        if parts is None:
+            return
+        for task in list(parts._tasks):
+            task.cancel()
         await asyncio.sleep(0)
-        if self._parts is not None:
-            await self._parts.processes.close()
-            self._parts.watchdog.close()
-            self._parts = None
+        await parts.processes.close()
+        parts.watchdog.close()
 
 
 class Mortal:
@@ -68,6 +71,7 @@ class Mortal:
         self._store = store
         self._gate = gate
         self.dead = False
+        self._closed = False
         self._waiting: set[asyncio.Task[Any]] = set()
 
     def __getattr__(self, name: str) -> Any:
@@ -86,9 +90,11 @@ class Mortal:
         return passing
 
     async def unless_dead(self) -> None:
-        """Never return to the dead: whoever asks waits until `close`."""
+        """Never return to the dead: whoever asks waits until `close`, and is cancelled then."""
         if not self.dead:
             return
+        if self._closed:
+            raise asyncio.CancelledError("the worker is dead")
         task = asyncio.current_task()
         assert task is not None
         self._waiting.add(task)
@@ -99,5 +105,6 @@ class Mortal:
 
     def close(self) -> None:
         """Cancel those who wait for an answer that never comes."""
+        self._closed = True
         for task in self._waiting:
             task.cancel()

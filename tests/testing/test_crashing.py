@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -70,6 +71,13 @@ async def test_a_sound_workflow_survives_every_crash() -> None:
     assert found.runs == len(found.points) + 1
     result = found.outcome[next(key for key in found.outcome if key.startswith("crashed/"))]
     assert result["state"] == "completed" and result["result"].startswith('[[6,6,6],"now","second try",')
+
+
+async def test_the_dead_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    await crash_everywhere(child, 3, activities=[double])
+    gc.collect()
+    assert "Task was destroyed" not in caplog.text
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
 async def test_two_crashes() -> None:
