@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from benchmarks import chart, report
-from benchmarks.engine import STORES
 from benchmarks.figures import Figures
-from benchmarks.floors import commit_us
 from benchmarks.rounds import compare
+from benchmarks.stores import STORES, chosen, opened
+from benchmarks.stores.sqlite import commit_us
 from benchmarks.workloads import WORKLOADS, Workload
 
 ROUNDS = 5
@@ -31,7 +32,13 @@ def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> l
 
 
 @click.command()
-@click.option("--store", "stores", multiple=True, type=click.Choice(STORES), help="May be given twice. [all]")
+@click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    type=click.Choice(STORES),
+    help="May be given twice. [all that are there]",
+)
 @click.option("--workloads", default=",".join(WORKLOADS), callback=_chosen, show_default=True)
 @click.option(
     "--rounds", type=click.IntRange(min=1), help=f"Of engine and floor each. [{ROUNDS}; quick {QUICK_ROUNDS}]"
@@ -58,15 +65,29 @@ def main(
     with tempfile.TemporaryDirectory(prefix="durable-bench-", dir=directory) as place:
         one_commit_us = commit_us(Path(place))
     figures: list[Figures] = []
-    for store in dict.fromkeys(stores) or STORES:
-        for workload in workloads:
-            click.echo(f"{workload.name} {store}: {workload.title} ...", err=True)
-            times = rounds or (QUICK_ROUNDS if quick else ROUNDS)
-            figures.append(compare(workload, store, rounds=times, quick=quick, directory=directory))
+    times = rounds or (QUICK_ROUNDS if quick else ROUNDS)
+    with opened(directory, _missing(stores)) as open_store:
+        for name in chosen(stores):
+            if (store := open_store(name)) is None:
+                continue
+            for workload in workloads:
+                click.echo(f"{workload.name} {name}: {workload.title} ...", err=True)
+                figures.append(compare(workload, store, rounds=times, quick=quick))
     found = report.report_of(figures, quick=quick, commit_us=one_commit_us, load=load)
     report.write(found, output)
     plot = chart.draw(figures, output)
     _say(found, figures, output, plot)
+
+
+def _missing(stores: tuple[str, ...]) -> Callable[[str, str], None]:
+    """What was asked for by name must be there; of all stores, those are taken that are there."""
+
+    def missing(name: str, problem: str) -> None:
+        if stores:
+            raise click.ClickException(f"{name} cannot be measured here: {problem}")
+        click.echo(f"{name} is left out: {problem}", err=True)
+
+    return missing
 
 
 def _say(found: dict[str, object], figures: list[Figures], output: Path, plot: Path) -> None:

@@ -28,7 +28,7 @@ def text(figures: Sequence[Figures]) -> str:
     for one in figures:
         share = one.throughput_ratio.median
         bar = ("#" * max(1, round(min(share, 1.0) * BAR))).ljust(BAR)
-        lines.append(f"{one.workload} {one.store:<7} |{bar}| {share:.1%}")
+        lines.append(f"{one.workload} {one.store:<13} |{bar}| {share:.1%}")
     return "\n".join(lines)
 
 

@@ -3,60 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 import durable
+from benchmarks.measured import Measured, settle_garbage, timed
 from benchmarks.workloads import DEFINITIONS, Workload, drive
 
-STORES = ("memory", "sqlite")
 WARM_UP_WORKFLOWS = 5
 ROUND_SECONDS = 300.0
 """A round that takes longer than this has come to a halt, and is an error instead of a figure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One round. ``cpu_seconds`` is the whole process with its threads; ``latencies`` are seconds, one a workflow."""
-
-    seconds: float
-    cpu_seconds: float
-    latencies: tuple[float, ...]
+def make_store(url: str) -> None:
+    """Make the tables of a new store."""
+    asyncio.run(_make_store(url))
 
 
-class Stopwatch:
-    """What `timed` gives: readings are there when its block has ended."""
-
-    seconds = 0.0
-    cpu_seconds = 0.0
-
-
-@contextmanager
-def timed() -> Iterator[Stopwatch]:
-    """Wall and CPU time of a block."""
-    watch = Stopwatch()
-    began, cpu_began = time.perf_counter(), time.process_time()
-    yield watch
-    watch.seconds = time.perf_counter() - began
-    watch.cpu_seconds = time.process_time() - cpu_began
-
-
-def settle_garbage() -> None:
-    """Before each round: garbage of the round before is not this one's cost, nor is looking through what stays."""
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
-def url_of(store: str, directory: Path) -> str:
-    """Where a new store of this kind is. ``directory`` must be empty."""
-    if store == "memory":
-        return "memory://"
-    return f"sqlite:///{directory.resolve()}/engine.db"
+async def _make_store(url: str) -> None:
+    async with durable.connect(url):
+        pass
 
 
 def measure_engine(

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.engine import Measured
+from benchmarks.measured import Measured
 from benchmarks.tape import Written
 from benchmarks.workloads import Workload
 

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import gc
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from benchmarks.engine import Measured, measure_engine, url_of
+from benchmarks.engine import make_store, measure_engine
 from benchmarks.figures import Figures, cpu_ratio, latency_ratio, side, throughput_ratio
-from benchmarks.floors import BareRows, Floor, PlainFunctions, record, written_alone
+from benchmarks.floors import PlainFunctions, record, written_alone
+from benchmarks.measured import Measured
+from benchmarks.stores import Floor, Store
 from benchmarks.tape import Written, written
 from benchmarks.workloads import Workload
 
 
-@contextmanager
-def _new_directory(parent: Path | None) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="durable-bench-", dir=parent) as name:
-        yield Path(name)
-
-
-def compare(
-    workload: Workload, store: str, *, rounds: int, quick: bool, directory: Path | None = None
-) -> Figures:
-    """Measure a workload on a store. ``directory`` is where database files are made and removed."""
+def compare(workload: Workload, store: Store, *, rounds: int, quick: bool) -> Figures:
+    """Measure a workload on a store."""
     count = workload.count(quick)
-    floor, in_rounds, alone = _floor_of(workload, store, count, directory)
-    pairs = [_pair(workload, store, count, floor, directory) for _ in range(rounds)]
+    floor, in_rounds, alone = _floor_of(workload, store, count)
+    pairs = [_pair(workload, store, count, floor) for _ in range(rounds)]
     gc.unfreeze()
     return Figures(
         workload=workload.name,
         title=workload.title,
-        store=store,
-        floor_kind=floor.kind,
+        store=store.name,
+        floor_kind=store.floor_kind,
         workflows=count,
         activities_per_workflow=workload.activities,
         in_flight=workload.in_flight,
@@ -48,22 +38,18 @@ def compare(
     )
 
 
-def _floor_of(
-    workload: Workload, store: str, count: int, directory: Path | None
-) -> tuple[Floor, Written | None, Written | None]:
-    if store == "memory":
+def _floor_of(workload: Workload, store: Store, count: int) -> tuple[Floor, Written | None, Written | None]:
+    if store.name == "memory":
         return PlainFunctions(workload, count), None, None
-    with _new_directory(directory) as place:
-        tape = record(workload, place, count)
-    with _new_directory(directory) as place:
-        alone = written_alone(workload, place)
-    return BareRows(tape), written(tape), alone
+    with store.new() as url:
+        tape = record(workload, store, url, count)
+    return store.floor(tape), written(tape), written_alone(workload, store)
 
 
-def _pair(
-    workload: Workload, store: str, count: int, floor: Floor, directory: Path | None
-) -> tuple[Measured, Measured]:
-    with _new_directory(directory) as place:
-        engine = measure_engine(workload, url_of(store, place), count)
-    with _new_directory(directory) as place:
-        return engine, floor.run(place)
+def _pair(workload: Workload, store: Store, count: int, floor: Floor) -> tuple[Measured, Measured]:
+    with store.new() as url:
+        make_store(url)
+        engine = measure_engine(workload, url, count)
+    with store.new() as url:
+        make_store(url)
+        return engine, floor.run(url)
