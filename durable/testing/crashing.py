@@ -203,7 +203,7 @@ class CrashingEnvironment(Environment):
 
     def _new_worker(self, store: Any) -> MortalWorker:
         self._watched_store = store
-        mortal = Mortal(store, self._gate)
+        mortal = Mortal(store, lambda name, side, about: self._gate(mortal, name, side, about))
         self._mortals.append(mortal)
         return super()._new_worker(mortal)
 
@@ -218,7 +218,7 @@ class CrashingEnvironment(Environment):
 
     # --- points -----------------------------------------------------------------------------------------------------
 
-    async def _gate(self, name: str, side: str, about: Any) -> None:
+    async def _gate(self, mortal: Mortal, name: str, side: str, about: Any) -> None:
         if side == "after":
             self._note(name, *about)
         if name not in _WRITES or (side == "after" and not about[1].items):
@@ -227,14 +227,16 @@ class CrashingEnvironment(Environment):
             return  # nothing was handed out yet: it is the same as behind whatever came before
         self._counts[name] += side == "before" or name.startswith("claim")
         where = f"{name} {self._counts[name]}"
-        await self._pass(f"before {where}" if side == "before" else f"behind {where}, whose answer is lost")
+        told = f"before {where}" if side == "before" else f"behind {where}, whose answer is lost"
+        await self._pass(mortal, told)
 
-    async def _pass(self, point: str) -> None:
+    async def _pass(self, mortal: Mortal, point: str) -> None:
+        """A point on the way of the worker whose store this is; the dead come by no more."""
+        await mortal.unless_dead()
         self.points.append(point)
         if len(self.points) - 1 in self._crash_at:
-            dying = self._mortals[-1]
             self._crash()
-            await dying.unless_dead()
+            await mortal.unless_dead()
 
     def _crash(self) -> None:
         assert self._worker is not None
@@ -285,15 +287,16 @@ class CrashingEnvironment(Environment):
         @wraps(fn)
         async def wrapped(*args: Any, **kwargs: Any) -> Any:
             attempt: Any = current_attempt.get()
+            mortal = attempt._parts.store
             self._counts[attempt.item.name] += 1
             which = f"activity {attempt.item.name!r}, call {self._counts[attempt.item.name]}"
-            await self._pass(f"{which}: taken, not begun")
+            await self._pass(mortal, f"{which}: taken, not begun")
             self._begin(attempt)
             if inspect.iscoroutinefunction(fn):
                 value = await fn(*args, **kwargs)
             else:
                 value = await asyncio.to_thread(fn, *args, **kwargs)
-            await self._pass(f"{which}: over, nothing recorded")
+            await self._pass(mortal, f"{which}: over, nothing recorded")
             return value
 
         return wrapped
