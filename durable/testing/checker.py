@@ -21,6 +21,8 @@ Workflows: TypeAlias = Mapping[tuple[str, str], Workflow[..., Any]]
 """By name and version."""
 Verdict = Literal["agrees", "diverges", "no version", "no code"]
 
+STEP_SECONDS = 10.0
+"""Code that goes on for so long without awaiting anything would be interrupted by a worker, too."""
 _PAGE = 100
 
 
@@ -85,10 +87,10 @@ async def _checked(
     except InstanceNotFound:
         return None
     try:
-        replay(workflow, history, codec=codec)
+        replay(workflow, history, codec=codec, step_timeout=STEP_SECONDS)
     except NonDeterminismError as error:
         return _of(found, "diverges", report=str(error), file=error.file, line=error.line, event=error.event)
-    except (DurableError, ValueError, TypeError, RecursionError) as error:
+    except (DurableError, ValueError, TypeError, RecursionError, TimeoutError) as error:
         return _of(found, "diverges", report=f"{type(error).__name__}: {error}")
     return _of(found, "agrees")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import linecache
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from durable.core.failure import known_exceptions
 from durable.core.history import check, decode_history
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.core.replay import Run, load
+from durable.core.watchdog import StepTooLong, Watchdog
 from durable.errors import NonDeterminismError
 from durable.primitives.info import time_of
 from durable.primitives.workflow import Workflow
@@ -56,6 +58,7 @@ def replay(
     codec: Codec | None = None,
     max_payload: int = MAX_PAYLOAD_BYTES,
     same_code: bool = False,
+    step_timeout: float | None = None,
 ) -> None:
     """Run ``workflow`` over a history and compare everything it asks for with what was recorded.
 
@@ -69,7 +72,8 @@ def replay(
     argument, delay or result is one: for a history that this very code made, in this process or in another.
 
     Raises `NonDeterminismError` where code and history part, ``ValueError`` for what is no history (or that of another
-    workflow), `PayloadError` if the run's arguments do not fit the workflow any more.
+    workflow), `PayloadError` if the run's arguments do not fit the workflow any more, ``TimeoutError`` when the code
+    goes on for ``step_timeout`` seconds without awaiting anything new (default: it may go on for ever).
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"replay takes a function decorated with @durable.workflow, not {workflow!r}")
@@ -78,11 +82,34 @@ def replay(
     if recorded.workflow != definition.name:
         raise ValueError(f"this is a history of workflow {recorded.workflow!r}, not of {definition.name!r}")
     converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
-    _beside_any_loop(lambda: _replayed(definition, recorded, converter, same_code))
+    with _watched(step_timeout) as watchdog:
+        _beside_any_loop(lambda: _replayed(definition, recorded, converter, same_code, watchdog))
+
+
+@contextmanager
+def _watched(step_timeout: float | None) -> Iterator[Watchdog | None]:
+    if step_timeout is None:
+        yield None
+        return
+    watchdog = Watchdog(report_after=step_timeout, interrupt_after=step_timeout)
+    watchdog.start()  # in the first step it would be a thread that a workflow starts
+    try:
+        yield watchdog
+    except StepTooLong:
+        raise TimeoutError(
+            f"a step of the workflow went on for more than {step_timeout} s; a workflow must not compute for long or "
+            "block: move such work into an activity"
+        ) from None
+    finally:
+        watchdog.close()
 
 
 def _replayed(
-    definition: WorkflowDefinition, recorded: _Recorded, converter: Converter, same_code: bool
+    definition: WorkflowDefinition,
+    recorded: _Recorded,
+    converter: Converter,
+    same_code: bool,
+    watchdog: Watchdog | None,
 ) -> None:
     guards.install()
     try:
@@ -92,6 +119,7 @@ def _replayed(
             recorded.events,
             converter=converter,
             known=known_exceptions(),
+            watchdog=watchdog,
             compare=True,
         )
         run.drop()

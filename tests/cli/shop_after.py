@@ -1,4 +1,4 @@
-"""The same shop after changes: one breaks old instances, one is guarded, and a version is gone."""
+"""The same shop after changes: one breaks old instances, one is guarded, one never awaits, and a version is gone."""
 
 import asyncio
 
@@ -32,3 +32,9 @@ async def quick(name: str) -> str:
 @durable.workflow(version="2")
 async def priced(name: str) -> None:
     await asyncio.sleep(3600)
+
+
+@durable.workflow
+async def elsewhere() -> None:
+    while True:
+        pass

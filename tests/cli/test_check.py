@@ -51,7 +51,10 @@ def test_code_that_fits_passes(url: str) -> None:
     assert result.exit_code == 0
 
 
-def test_instances_that_would_diverge_are_named_with_place_and_report(url: str) -> None:
+def test_instances_that_would_diverge_are_named_with_place_and_report(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durable.testing.checker.STEP_SECONDS", 0.2)
     result = check(AFTER, "--url", url)
     assert result.exit_code == 1
     line = shop_after.order.definition.fn.__code__.co_firstlineno + 2
@@ -63,9 +66,12 @@ def test_instances_that_would_diverge_are_named_with_place_and_report(url: str) 
     assert "    history: activity_scheduled 'charge' (command 1) with args=[\"o-1\"]" in result.output
     assert "    code   : activity_scheduled 'weigh' (command 1)" in result.output
     assert "no version: p (running, workflow 'priced' version '1')" in result.output
+    assert (
+        "diverges: e (running, workflow 'elsewhere')\n    TimeoutError: a step of the workflow"
+        in result.output
+    )
     assert result.output.endswith(
-        "4 open and 5 closed instances: 5 agree, 2 diverge, 1 have a version that is not here\n"
-        "not checked: 1 of workflow 'elsewhere', which is not in the given modules\n"
+        "4 open and 5 closed instances: 5 agree, 3 diverge, 1 have a version that is not here\n"
     )
 
 
@@ -137,7 +143,7 @@ def test_the_codec_of_the_payloads_is_used(tmp_path: Path) -> None:
 
 
 def test_it_is_a_program(url: str) -> None:
-    command = [sys.executable, "-W", "error", "-m", "durable.cli", "check", AFTER, "--url", url]
+    command = [sys.executable, "-W", "error", "-m", "durable.cli", "check", f"{AFTER}:order", "--url", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stderr
     assert "2 diverge" in done.stdout

@@ -247,3 +247,14 @@ def test_arguments_that_do_not_fit_any_more_say_so() -> None:
 
     with pytest.raises(durable.PayloadError, match="order"):
         replay(named(numbered), FINISHED)
+
+
+async def _endless(order: str) -> str:
+    while True:
+        pass
+
+
+def test_code_that_goes_on_for_ever_is_interrupted_when_asked_for() -> None:
+    with pytest.raises(TimeoutError, match=r"more than 0\.1 s; a workflow must not compute"):
+        replay(named(_endless), FINISHED, step_timeout=0.1)
+    replay(ORDER, FINISHED, step_timeout=10)
