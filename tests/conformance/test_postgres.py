@@ -25,13 +25,14 @@ class Postgres(StoreUnderTest):
     keeps_data = True
     damages = frozenset(SQL)
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **options: str) -> None:
+        self.options = options
         self.clock = ManualClock()
         self.url = url
         self.is_empty = False
 
     async def open(self) -> Backend:
-        store = await open_store(self.url, clock=self.clock, pool_size=4)
+        store = await open_store(self.url, clock=self.clock, pool_size=4, **self.options)
         if not self.is_empty:
             self.is_empty = True
             await self.execute(EMPTY)
@@ -61,6 +62,14 @@ class TestPostgres(StoreLaws):
         return Postgres(url)
 
 
+class TestPostgresByPart(StoreLaws):
+    """Batches and statements are cut by part, as a distributed server wants them."""
+
+    @pytest.fixture
+    def under_test(self, url: str) -> Postgres:
+        return Postgres(url, group_by_part="true")
+
+
 class TestPostgresAgainstMemory(RandomOperations):
     examples = 60
 
@@ -70,3 +79,14 @@ class TestPostgresAgainstMemory(RandomOperations):
 
     def make(self, folder: Path) -> Postgres:
         return Postgres(self.url)
+
+
+class TestPostgresByPartAgainstMemory(RandomOperations):
+    examples = 12
+
+    @pytest.fixture(autouse=True)
+    def _server(self, url: str) -> None:
+        self.url = url
+
+    def make(self, folder: Path) -> Postgres:
+        return Postgres(self.url, group_by_part="true")

@@ -42,8 +42,9 @@ SETTINGS = {
 PLAIN = {"application_name": "durable"}
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 LAZY = "; SET LOCAL synchronous_commit = off"
-# Behind PgBouncer settings hold for a transaction only.
-SET_HERE = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items())
+# A statement that names one part could be planned, while the tables are small, as a walk through all of that part; such
+# a plan must not be kept when they have grown.
+SETTINGS_BY_PART = {**SETTINGS, "plan_cache_mode": "force_custom_plan"}
 
 
 class PostgresDatabase:
@@ -60,9 +61,12 @@ class PostgresDatabase:
         self._pool = Pool(address, address.pool_size - reserved, self.connect)
         self._reserved = Pool(address, reserved, self.connect)
         self._wire = Wire(address, self.connect) if address.wakeups and not address.pgbouncer else None
-        self._begin = BEGIN + (SET_HERE if address.pgbouncer else "")
+        self._settings = SETTINGS_BY_PART if address.group_by_part else SETTINGS
+        # Behind PgBouncer settings hold for a transaction only.
+        here = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in self._settings.items())
+        self._begin = BEGIN + (here if address.pgbouncer else "")
 
-    async def connect(self, settings: Mapping[str, str] = SETTINGS) -> Any:
+    async def connect(self, settings: Mapping[str, str] | None = None) -> Any:
         """A new connection. `BackendError` says why there is none, in one line."""
         address = self._address
         try:
@@ -77,7 +81,7 @@ class PostgresDatabase:
                 ssl=address.tls(),
                 statement_cache_size=0 if address.pgbouncer else STATEMENTS_KEPT,
                 max_cached_statement_lifetime=0,
-                server_settings=None if address.pgbouncer else dict(settings),
+                server_settings=None if address.pgbouncer else dict(settings or self._settings),
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
             raise explained(address, error) from error

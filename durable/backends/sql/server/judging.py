@@ -13,7 +13,7 @@ from durable.backends.records import Answer, Busy, Refused
 from durable.backends.sql.ledger import Ledger
 from durable.backends.sql.needs import Needs
 from durable.backends.sql.server.gathering import Gathering
-from durable.backends.sql.server.loading import load
+from durable.backends.sql.server.loading import load, part
 from durable.backends.sql.server.saving import save
 from durable.backends.sql.server.session import Again, Culprit, Database, Ring, Session, Topics
 from durable.errors import BackendError
@@ -117,6 +117,42 @@ class Batch(Generic[Q, A]):
         await self._gathering.idle()
 
     async def _answer(self, items: Sequence[Q]) -> Answer[A]:
+        """All of them, in one transaction or in one for each part."""
+        if not self._database.group_by_part or len(items) <= 1:
+            return await self._answer_together(items)
+        now_us, found = 0, dict[int, A]()
+        for group in self._groups(items):
+            answer = await self._answer_together([items[n] for n in group])
+            now_us = answer.now_us
+            for n, verdict in zip(group, answer.items, strict=True):
+                found[n] = verdict
+        return Answer(now_us=now_us, items=[found[n] for n in range(len(items))])
+
+    def _groups(self, items: Sequence[Q]) -> list[list[int]]:
+        """Indexes of items that go together. What is about one part alone may overtake what is about others; an item
+        that is about several stands alone in its place.
+        """
+        done: list[list[int]] = []
+        of_part: dict[int, list[int]] = {}
+        for n, item in enumerate(items):
+            if (its_part := self._part_of(item)) is not None:
+                of_part.setdefault(its_part, []).append(n)
+            else:
+                done += [*of_part.values(), [n]]
+                of_part = {}
+        return [*done, *of_part.values()]
+
+    def _part_of(self, item: Q) -> int | None:
+        """``None`` if there may be several: the parent of a run that ends is not known here."""
+        try:
+            needs = self._needs_of([item])
+            names = {*needs.instances, *(key.instance_id for key in needs.activities)}
+            parts = {part(name) for name in names}
+        except ValueError:  # a lone surrogate: for the judging to refuse
+            return None
+        return None if needs.ending or len(parts) != 1 else parts.pop()
+
+    async def _answer_together(self, items: Sequence[Q]) -> Answer[A]:
         """Halves the batch when the server refuses it, until the item that it cannot keep stands alone."""
         try:
             judged = await repeated(self._database.url, lambda: self._transact(items))
@@ -125,7 +161,7 @@ class Batch(Generic[Q, A]):
                 now = await self._database.read(lambda session: session.fetch("SELECT @now"))
                 return Answer(now_us=now[0][0], items=[Refused(reason=str(error))])  # type: ignore[list-item]
             middle = len(items) // 2
-            halves = [await self._answer(half) for half in (items[:middle], items[middle:])]
+            halves = [await self._answer_together(half) for half in (items[:middle], items[middle:])]
             return Answer(now_us=halves[-1].now_us, items=[one for half in halves for one in half.items])
         if judged.topics:
             self._ring(judged.topics, judged.ended)
