@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import durable
+from durable.backends.records import Claimant, Definition
 from durable.client import Client
 from durable.testing import Environment
-from tests.worker.stores import until
+from tests.worker.stores import connected, until
 
 go: durable.Signal[str] = durable.Signal("go", str)
 executed: Counter[str] = Counter()
@@ -222,3 +223,30 @@ async def test_timers_of_a_fork_count_on() -> None:
         assert (await fork.describe()).state == "running"
         await env.advance(0.02)
         assert (await fork.describe()).state == "completed"
+
+
+async def test_nobody_has_a_fork_before_its_activities_are_scheduled() -> None:
+    """A worker that took it in between would find that the code asks for what is not there."""
+    release.set()
+    async with connected() as (client, store):
+        async with durable.Worker(client, DEFINITIONS):  # type: ignore[list-item]
+            original = await client.create_instance(ordering, "o-1")
+            await original.signal(go, "now")
+            await original
+        claimed: list[object] = []
+
+        async def look(commit: Any, checkpoints: Any) -> Any:
+            names = (Definition(workflow="ordering", version="", build=""),)
+            claimant = Claimant(
+                worker_id="w", token="t", lease_us=1, queues=("default",), workflows=names, activities=()
+            )
+            claimed.append((await store.real.claim_workflow_tasks(claimant, 10)).items)
+            return await commit(checkpoints)
+
+        store.hooks["commit"] = look
+        fork = await original.fork(_number(await original.history(), "activity_completed", 2))
+        assert claimed == [[]]
+        del store.hooks["commit"]
+        async with durable.Worker(client, DEFINITIONS):  # type: ignore[list-item]
+            await fork.signal(go, "now")
+            assert await fork.result(timeout=10) == await original
