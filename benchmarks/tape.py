@@ -22,15 +22,14 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """One statement, as it is given to the driver, with its rows or parameters.
+    """What is given to the driver at once, with its rows or parameters; it may be several statements in one.
 
-    ``target``: what it does to which table, for example ``insert history``. ``changed``: how many rows it changed.
+    ``changed``: how many rows, by what was done to which table, for example ``{"insert history": 3}``.
     """
 
-    target: str
     sql: Any
     rows: list[Any]
-    changed: int
+    changed: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ def written(tape: Tape) -> Written:
             commits += bool(entry.statements)
             empty += not entry.statements
             for statement in entry.statements:
-                rows[statement.target] += statement.changed
+                rows.update(statement.changed)
     return Written(
         commits=commits / workflows,
         empty_transactions=empty / workflows,

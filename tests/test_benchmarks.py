@@ -153,15 +153,11 @@ def test_a_tape_holds_what_was_committed_and_changed_something(tmp_path: Path) -
     assert tape.counted() == [
         Transaction(
             statements=[
-                Statement(
-                    target="insert t", sql="INSERT OR ABORT INTO t VALUES (?)", rows=[(1,), (2,)], changed=2
-                )
+                Statement(sql="INSERT OR ABORT INTO t VALUES (?)", rows=[(1,), (2,)], changed={"insert t": 2})
             ]
         ),
         Transaction(statements=[]),
-        Transaction(
-            statements=[Statement(target="update t", sql="UPDATE t SET n = n + 1", rows=[()], changed=2)]
-        ),
+        Transaction(statements=[Statement(sql="UPDATE t SET n = n + 1", rows=[()], changed={"update t": 2})]),
         Mark.CHECKPOINT,
         Mark.DONE,
     ]

@@ -24,8 +24,8 @@ from durable.backends.mysql.address import parse_url
 from durable.backends.mysql.driver import connect
 
 BEGIN = b"START TRANSACTION;"
-_KIND = re.compile(rb"\s*(INSERT|UPDATE|DELETE)\b")
-_TABLE = re.compile(rb"`durable_[0-9a-f]+`\.`(\w+)`")
+_CHANGE = re.compile(rb"(?:^|;)(INSERT|UPDATE|DELETE)\b.*?(`durable_[0-9a-f]+`\.)`(\w+)`", re.DOTALL)
+"""A statement that writes, up to the name of its table: alone, or one of several in a packet."""
 
 
 class Mysql:
@@ -119,7 +119,7 @@ def _recorder(plain: Any, tape: Tape) -> dict[str, Any]:
     """The methods of a connection that notes what changed rows. ``rows`` of a statement: the database's name in it."""
 
     async def query(self: Any, sql: Any, unbuffered: bool = False) -> Any:
-        self.pending = sql
+        self.pending, self.counts = sql, []
         found = await plain.query(self, sql, unbuffered)
         _answered(self, tape)
         return found
@@ -133,30 +133,26 @@ def _recorder(plain: Any, tape: Tape) -> dict[str, Any]:
 
 
 def _answered(connection: Any, tape: Tape) -> None:
-    """The last result of what was sent is there: note it. What failed is not noted; a rollback follows it."""
-    sent = connection.pending
-    if connection._result.has_next or not isinstance(sent, bytes):
+    """If this is the last result of what was sent, note it. What failed is not noted; a rollback follows it."""
+    connection.counts.append(connection._result.affected_rows)
+    if connection._result.has_next or not isinstance(connection.pending, bytes):
         return
+    sent, counts = connection.pending, connection.counts
     if sent.startswith(BEGIN):
-        connection.noted, sent = [], sent.removeprefix(BEGIN)
+        connection.noted, sent, counts = [], sent.removeprefix(BEGIN), counts[1:]
     noted: list[Statement] | None = getattr(connection, "noted", None)
-    if sent == b"ROLLBACK":
+    if sent in (b"ROLLBACK", b"COMMIT"):
         connection.noted = None
-    elif sent == b"COMMIT":
-        tape.entries.append(Transaction(statements=noted or []))
-        connection.noted = None
-    elif (kind := _KIND.match(sent)) and (changed := connection._result.affected_rows):
-        statement = _statement(kind[1], sent, changed)
+        if sent == b"COMMIT":
+            tape.entries.append(Transaction(statements=noted or []))
+    elif (found := _CHANGE.findall(sent)) and any(counts):
+        statement = _statement(found, sent, counts)
         if noted is None:
             tape.entries.append(Transaction(statements=[statement]))
         else:
             noted.append(statement)
 
 
-def _statement(kind: bytes, sent: bytes, changed: int) -> Statement:
-    found = _TABLE.search(sent)
-    assert found is not None, "each statement names its table in full"
-    database = found[0].partition(b".")[0] + b"."
-    return Statement(
-        target=f"{kind.decode().lower()} {found[1].decode()}", sql=sent, rows=[database], changed=changed
-    )
+def _statement(found: list[tuple[bytes, bytes, bytes]], sent: bytes, counts: list[int]) -> Statement:
+    names = [f"{verb.decode().lower()} {table.decode()}" for verb, _, table in found]
+    return Statement(sql=sent, rows=[found[0][1]], changed=dict(zip(names, counts, strict=True)))

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from benchmarks.stores.serving import Serving, serving
 from benchmarks.tape import Mark, Statement, Tape, Transaction
 from durable.backends.postgres.database import SETTINGS, STATEMENTS_KEPT
 
-_CHANGE = re.compile(r'\s*(INSERT INTO|UPDATE|DELETE FROM) (?:"?\w+"?\.)?"?(\w+)')
+_CHANGE = re.compile(r'(?:^|\bw\d+ AS \()(INSERT INTO|UPDATE|DELETE FROM) (?:"\w+"\.)?"?(\w+)')
+"""Where a statement that writes begins: alone, or as one of several in a ``WITH`` that selects their counts."""
 _COUNT = re.compile(r"\d+$")
 
 
@@ -110,24 +111,25 @@ class _Recorder(asyncpg.Connection):  # type: ignore[misc]
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         status: str = await super().execute(query, *args, timeout=timeout)
         count = _COUNT.search(status)
-        self._note(query, args, int(count.group()) if count else 0)
+        self._note(query, args, [int(count.group()) if count else 0])
         return status
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None, **options: Any) -> Any:
         rows = await super().fetch(query, *args, timeout=timeout, **options)
-        self._note(query, args, len(rows))
+        self._note(query, args, rows[0] if query.startswith("WITH w0") else [len(rows)])
         return rows
 
-    def _note(self, query: str, args: tuple[Any, ...], changed: int) -> None:
+    def _note(self, query: str, args: tuple[Any, ...], counts: Sequence[int]) -> None:
         if query.startswith("BEGIN"):
             self._begun, self._noted = query, []
         elif query == "COMMIT":
             self._end()
         elif query == "ROLLBACK":
             self._begun, self._noted = None, []
-        elif changed and (found := _CHANGE.match(query)):
-            target = f"{found[1].split()[0].lower()} {found[2]}"
-            self._noted.append(Statement(target=target, sql=query, rows=list(args), changed=changed))
+        elif (found := _CHANGE.findall(query)) and any(counts):
+            names = [f"{verb.split()[0].lower()} {table}" for verb, table in found]
+            changed = dict(zip(names, counts, strict=True))
+            self._noted.append(Statement(sql=query, rows=list(args), changed=changed))
             if self._begun is None:
                 self._end()
 

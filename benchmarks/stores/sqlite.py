@@ -157,8 +157,8 @@ class _Recorder(sqlite3.Connection):
         before = self.total_changes
         cursor: sqlite3.Cursor = go()
         if changed := self.total_changes - before:
-            target = f"{found[1].lower()} {found[2]}"
-            self._statements.append(Statement(target=target, sql=sql, rows=rows, changed=changed))
+            counts = {f"{found[1].lower()} {found[2]}": changed}
+            self._statements.append(Statement(sql=sql, rows=rows, changed=counts))
             if not self.in_transaction:
                 self._end()
         return cursor
