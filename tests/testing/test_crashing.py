@@ -85,6 +85,14 @@ async def test_two_crashes() -> None:
     assert found.runs > len(found.points) * (len(found.points) - 1) / 2
 
 
+async def test_the_next_worker_serves_the_same_queues() -> None:
+    @durable.workflow(queue="eu")
+    async def routed() -> int:
+        return await double.options(queue="us")(2)
+
+    await crash_everywhere(routed, patience=0.05)
+
+
 async def test_a_failure_must_be_the_same_failure() -> None:
     @durable.workflow
     async def fails() -> None:
