@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import ModuleType, TracebackType
@@ -21,6 +22,7 @@ from durable.backends.records import Filter, HistoryRange, InstanceView
 from durable.client.client import Client
 from durable.client.export import history_text
 from durable.client.instance import HistoryEvent, Instance
+from durable.core.hooks import HookList, Hooks, Propagation
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.primitives.activity import Activity
 from durable.primitives.signal import Signal
@@ -81,7 +83,8 @@ class Environment:
     run ids, and so the random numbers and UUIDs of workflows: the same in every run of the test. With ``cache_size=0``
     every step replays its run's whole history. ``patience`` (real seconds) is how long somebody who waits for what
     never comes is left waiting, in case that it comes from outside; ``longest`` is how much virtual time may be
-    skipped for one wait.
+    skipped for one wait. ``codec``, ``max_payload``, ``context`` and ``hooks`` are those of `durable.connect`. The
+    worker serves every queue.
     """
 
     def __init__(
@@ -95,7 +98,11 @@ class Environment:
         longest: timedelta = timedelta(days=3660),
         codec: Codec | None = None,
         max_payload: int = MAX_PAYLOAD_BYTES,
+        context: Iterable[ContextVar[Any]] = (),
+        hooks: Iterable[Hooks] = (),
     ) -> None:
+        self._propagation = Propagation(context)
+        self._hooks = HookList(hooks)
         self._definitions: list[Definition] = []
         self._finds = True
         self._clock = VirtualClock(now)
@@ -105,6 +112,7 @@ class Environment:
         self._longest = longest
         self._codec = codec
         self._converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
+        self._queues: dict[str, None] = {"default": None}
         self._mocked: set[tuple[str, str]] = set()
         self._worker: MortalWorker | None = None
         self._client: VirtualClient | None = None
@@ -125,7 +133,7 @@ class Environment:
         assert isinstance(store, MemoryStore)
         self._store = store
         stirring = Stirring()
-        watched: Any = Watched(store, stirring)
+        watched: Any = Watched(store, stirring, self._serve)
         self._worker = worker = self._new_worker(watched)
         self._skipper = Skipper(
             clock=self._clock,
@@ -138,7 +146,14 @@ class Environment:
             longest=self._longest,
         )
         self._client = VirtualClient(
-            watched, self._converter, self._clock, self._skipper, self._learn, self._seed
+            watched,
+            self._converter,
+            self._clock,
+            self._skipper,
+            self._learn,
+            self._seed,
+            self._propagation,
+            self._hooks,
         )
         await worker.__aenter__()
         for seen in _seen:
@@ -147,11 +162,12 @@ class Environment:
         return self
 
     def _new_worker(self, store: Any) -> MortalWorker:
-        client = Client(store, self._converter, POLL_SECONDS)
+        client = Client(store, self._converter, POLL_SECONDS, self._propagation, self._hooks)
         client.clock = self._clock
         return MortalWorker(
             client,
             self._definitions,
+            queues=self._queues,
             max_activities=10_000,
             max_workflow_tasks=1_000,
             cache_size=self._cache_size,
@@ -195,6 +211,12 @@ class Environment:
         elif (one.definition.name, "") not in self._mocked:
             self._worker.registry.add_activity(one.definition)
         self._learned()
+
+    def _serve(self, queue: str) -> None:
+        """One worker serves all queues: which there are shows when something is put into one."""
+        self._queues[queue] = None
+        if self._worker is not None and self._worker.serve(queue):
+            self._skipper.learned = True
 
     def _learned(self) -> None:
         assert self._worker is not None

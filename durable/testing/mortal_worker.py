@@ -33,6 +33,14 @@ class MortalWorker(Worker):
         if self._parts is not None:
             self._parts.learn()
 
+    def serve(self, queue: str) -> bool:
+        """Take tasks of this queue as well; whether that is new."""
+        parts = self._parts
+        if parts is None or queue in parts.queues:
+            return False
+        parts.queues = self._queues = (*parts.queues, queue)
+        return True
+
     def die(self) -> None:
         """End every task of this worker; its store must not answer it any more. May be repeated.
 

@@ -12,6 +12,7 @@ from durable.client.asking import Asking
 from durable.client.client import Client
 from durable.client.instance import Instance
 from durable.client.waiting import Waiting
+from durable.core.hooks import HookList, Propagation
 from durable.core.ids import first_token
 from durable.core.payload import Converter
 from durable.primitives.workflow import Workflow
@@ -34,8 +35,10 @@ class VirtualClient(Client):
         skipper: Skipper,
         learn: Callable[[Workflow[..., Any]], None],
         seed: object,
+        propagation: Propagation,
+        hooks: HookList,
     ) -> None:
-        super().__init__(store, converter, POLL_SECONDS)
+        super().__init__(store, converter, POLL_SECONDS, propagation, hooks)
         self.clock = clock
         self.waiting = _VirtualWaiting(store, clock, skipper)
         self.questions = _VirtualAsking(self, clock, skipper)

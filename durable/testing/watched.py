@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 _CLAIMS = frozenset({"claim_workflow_tasks", "claim_activity_tasks"})
@@ -38,11 +38,15 @@ class Stirring:
 
 
 class Watched:
-    """Wraps a store. ``happened`` counts what was done; ``looks`` the claims, ``wakes`` when each looks again."""
+    """Wraps a store. ``happened`` counts what was done; ``looks`` the claims, ``wakes`` when each looks again.
 
-    def __init__(self, store: Any, stirring: Stirring) -> None:
+    ``on_queue`` is told each queue of which something is written, before it is.
+    """
+
+    def __init__(self, store: Any, stirring: Stirring, on_queue: Callable[[str], None]) -> None:
         self._store = store
         self._stirring = stirring
+        self._on_queue = on_queue
         self.happened = 0
         self.looks: Counter[str] = Counter()
         self.wakes: dict[str, int | None] = {}
@@ -53,6 +57,8 @@ class Watched:
 
     def _watched(self, name: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def watched(*args: Any, **kwargs: Any) -> Any:
+            for queue in _queues(name, args):
+                self._on_queue(queue)
             answer = await call(*args, **kwargs)
             if name in _CLAIMS:
                 self.looks[name] += 1
@@ -70,3 +76,12 @@ class Watched:
     def claims(self) -> frozenset[str]:
         """The calls with which a worker looks for work."""
         return _CLAIMS
+
+
+def _queues(name: str, args: tuple[Any, ...]) -> Iterator[str]:
+    if name == "create":
+        yield from (new.queue for new in args[0])
+    elif name == "commit":
+        for checkpoint in args[0]:
+            yield from (activity.queue for activity in checkpoint.activities)
+            yield from (child.instance.queue for child in checkpoint.children)

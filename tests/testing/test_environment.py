@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -472,6 +473,40 @@ async def test_history(env: Environment) -> None:
     kinds = [event.kind for event in await env.history(instance)]
     assert kinds == ["run_started", "activity_scheduled", "activity_completed", "run_completed"]
     assert await env.history("g-1") == await env.history(instance)
+
+
+async def test_every_queue_is_served(env: Environment) -> None:
+    @durable.workflow(queue="eu")
+    async def routed(name: str) -> list[str]:
+        here = await greet.options(queue="us")(name)
+        handle = durable.start(greeting, name, queue="asia")
+        return [here, await handle]
+
+    env.register(routed)
+    assert await env.run(routed, "ann") == ["hello ann", "hello ann"]
+
+
+async def test_context_and_hooks_are_those_of_connect() -> None:
+    seen: list[str] = []
+
+    class Look(durable.Hooks):
+        def on_start(self, workflow: str, instance_id: str, headers: MutableMapping[str, str]) -> None:
+            seen.append(workflow)
+
+    tenant: ContextVar[str] = ContextVar("tenant")
+
+    @durable.activity
+    async def whose() -> str:
+        return tenant.get()
+
+    @durable.workflow
+    async def travels() -> list[str]:
+        return [tenant.get(), await whose()]
+
+    async with Environment([travels, whose], context=[tenant], hooks=[Look()]) as env:
+        tenant.set("shop")
+        assert await env.run(travels) == ["shop", "shop"]
+    assert seen == ["travels"]
 
 
 async def test_outside_of_its_block_it_says_so() -> None:
