@@ -9,6 +9,7 @@ statements.py    the shared layer's plain statements as MySQL's and MariaDB's
 indexes.py       which index each of them reads by
 driver.py        one connection; the only file that knows the two drivers
 pool.py          connections, with capacity that is kept for leases
+writing.py       rows that are written
 sessions.py      a transaction on a connection (the seam's `Session`)
 borrowing.py     transactions of callers and of activities
 database.py      all of it (the seam's `Database`)

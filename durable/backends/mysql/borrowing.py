@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.backends.mysql.driver import SQL_MODE, Link, Result, character_set, is_closed, is_connection
@@ -133,7 +133,7 @@ _STILL_THERE = (
     b"RELEASE SAVEPOINT durable_transaction; SAVEPOINT durable_transaction; SET SESSION sql_mode = '%b';"
     % SQL_MODE.encode()
 )
-_COMMIT = b"RELEASE SAVEPOINT durable_transaction; COMMIT"
+_COMMIT = (b"RELEASE SAVEPOINT durable_transaction", b"COMMIT")
 _NO_SAVEPOINT = 1305
 
 
@@ -143,12 +143,12 @@ class _HeldSession(LinkSession):
     Each statement goes out behind one that fails, and so ends all, if the transaction that was begun is no more.
     """
 
-    async def run(self, statement: bytes) -> Result:
-        """One statement."""
+    async def run_all(self, statements: Sequence[bytes]) -> list[Result]:
+        """Statements in one packet."""
         if not self.link.usable:
             raise BackendError(f"{self.url}: the connection of durable.transaction() is gone")
         try:
-            return (await self.link.run(_STILL_THERE + statement))[-1]
+            return (await self.link.run(_STILL_THERE + b";".join(statements)))[-len(statements) :]
         except Failure as failure:
             raise self._ended(failure) from failure
         except TooLarge as error:
@@ -156,7 +156,7 @@ class _HeldSession(LinkSession):
 
     async def commit(self) -> None:
         """End it."""
-        await self.run(_COMMIT)
+        await self.run_all(_COMMIT)
 
     def _ended(self, failure: Failure) -> Exception:
         if failure.number == _NO_SAVEPOINT:

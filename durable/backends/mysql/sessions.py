@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from durable.backends.mysql.driver import Link, Result
 from durable.backends.mysql.failures import CONFLICTS, CULPRITS, Failure, TooLarge, explain
-from durable.backends.mysql.literals import json_row
-from durable.backends.mysql.literals import row as row_literal
 from durable.backends.mysql.statements import Statements
-from durable.backends.sql.server.session import Again, Culprit, Query, Row, Topics, Wanted
+from durable.backends.mysql.writing import counted, matched, packets_of, pieces_of
+from durable.backends.sql.server.session import Again, Culprit, Query, Row, Topics, Wanted, Write
 from durable.backends.sql.server.tables import Table
 from durable.errors import BackendError
-
-_FIRST_NUMBER = re.compile(r"\d+")
-_ROOM = 16 * 1024
-"""Bytes of a statement that are not its rows, at most."""
 
 PROBE = (
     "SELECT i.instance_id FROM @instances AS i JOIN @wanted ON i.part = wanted.part "
@@ -41,10 +35,14 @@ class LinkSession:
         self._shares = b" LOCK IN SHARE MODE" if shares else b""
 
     async def run(self, statement: bytes) -> Result:
-        """One statement. The server's errors come out as `Again`, `Culprit` or `BackendError`."""
+        """One statement."""
+        return (await self.run_all([statement]))[0]
+
+    async def run_all(self, statements: Sequence[bytes]) -> list[Result]:
+        """Statements in one packet. The server's errors come out as `Again`, `Culprit` or `BackendError`."""
         begin, self._begin = self._begin, b""
         try:
-            return (await self.link.run(begin + statement))[-1]
+            return (await self.link.run(begin + b";".join(statements)))[-len(statements) :]
         except Failure as failure:
             raise translated(failure, self.url) from failure
         except TooLarge as error:
@@ -112,56 +110,33 @@ class LinkSession:
         columns: Sequence[str] | None = None,
         if_absent: bool = False,
     ) -> int:
-        """See the protocol. ``INSERT IGNORE`` would also cut what is too long: any other remark is an error."""
-        start = self._statements.insert(table, columns or tuple(table.columns), if_absent=if_absent)
-        count = 0
-        for some in self._packets(map(row_literal, rows)):
-            result = await self.run(start + b",".join(some))
-            left = len(some) - result.affected
-            if if_absent and result.warnings > left:
-                raise Culprit(f"{result.warnings} of {len(some)} rows do not fit into {table.name}")
-            count += result.affected
-        return count
+        """See the protocol."""
+        names = tuple(columns or table.columns)
+        return (await self.write([Write("insert", table, names, rows, if_absent)]))[0]
 
     async def update(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
         """See the protocol."""
-        before, after = self._statements.update(table, columns)
-        count = 0
-        for some in self._packets(map(json_row, rows)):
-            count += matched(await self.run(b"%b'[%b]'%b" % (before, b",".join(some), after)))
-        return count
+        return (await self.write([Write("update", table, tuple(columns), rows)]))[0]
 
     async def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
         """See the protocol."""
-        if not rows:
-            return 0
-        try:
-            statement = self._statements.delete(table, columns, rows)
-        except ValueError as error:
-            raise _culprit(error) from error
-        return (await self.run(statement)).affected
-
-    def _packets(self, pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-        """Cut so that each statement is one that the server takes."""
-        some: list[bytes] = []
-        size, most = 0, self.link.max_packet - _ROOM
-        try:
-            for piece in pieces:
-                if some and size + len(piece) > most:
-                    yield some
-                    some, size = [], 0
-                some.append(piece)
-                size += len(piece) + 1
-        except ValueError as error:
-            raise _culprit(error) from error
-        if some:
-            yield some
-
-    # --- the rest
+        return (await self.write([Write("delete", table, tuple(columns), rows)]))[0]
 
     async def write(self, writes: Sequence[Write]) -> list[int]:
-        """See the protocol."""
-        return await one_by_one(self, writes)
+        """See the protocol. A statement each, in one packet."""
+        counts = [0] * len(writes)
+        most = self.link.max_packet
+        try:
+            for some in packets_of(pieces_of(self._statements, writes, most), most):
+                for piece, result in zip(
+                    some, await self.run_all([one.statement for one in some]), strict=True
+                ):
+                    counts[piece.number] += counted(piece, result)
+        except ValueError as error:
+            raise _culprit(error) from error
+        return counts
+
+    # --- the rest
 
     async def reserve(self, keys: Sequence[tuple[int, str]]) -> set[str]:
         """See the protocol. It reserves nothing, but tells what is being inserted: a row that cannot be locked.
@@ -187,12 +162,6 @@ class LinkSession:
 
     async def announce(self, topics: Topics) -> None:
         """See the protocol. There is nothing to tell others with: they poll."""
-
-
-def matched(result: Result) -> int:
-    """How many rows an ``UPDATE`` has found, from the server's remark (in any language: the first number)."""
-    found = _FIRST_NUMBER.search(result.note)
-    return result.affected if found is None else int(found.group())
 
 
 def translated(failure: Failure, url: str) -> Exception:

@@ -124,24 +124,25 @@ class Statements:
         return f"{verb} INTO {self.table(table.name)} ({_names(columns)}) VALUES ".encode()
 
     def update(self, table: Table, columns: Sequence[str]) -> tuple[bytes, bytes]:
-        """An ``UPDATE`` by key: what comes before and after the rows, which are `json_rows`.
+        """An ``UPDATE`` by key: what comes before and after the rows (`json_row`, with commas between).
 
         A value that does not fit is an error here, and not NULL as it is for a key that is looked for.
         """
         kinds = {f"new {column}": table.columns[column] for column in columns}
         kinds |= {column: table.columns[column] for column in table.key}
-        join = " AND ".join(f"t.{name(column)} = wanted.{name(column)}" for column in table.key)
         fields = ", ".join(f"t.{name(column)} = wanted.{name('new ' + column)}" for column in columns)
-        after = _json_columns(kinds, " ERROR ON ERROR")
-        after += f" STRAIGHT_JOIN {self.table(table.name)} AS t FORCE INDEX (PRIMARY) ON {join} SET {fields}"
-        return b"UPDATE JSON_TABLE(", after.encode()
+        after = f"{_json_columns(kinds, ' ERROR ON ERROR')} {self._joined(table, table.key)} SET {fields}"
+        return b"UPDATE JSON_TABLE('[", f"]'{after}".encode()
 
-    def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
-        """A ``DELETE`` of the rows with these values in these columns."""
-        wanted = Wanted({column: table.columns[column] for column in columns}, rows)
-        join = " AND ".join(f"t.{name(column)} = wanted.{name(column)}" for column in columns)
-        text = f" STRAIGHT_JOIN {self.table(table.name)} AS t FORCE INDEX (PRIMARY) ON {join}"
-        return b"DELETE t FROM %b%b" % (_json_table(wanted), text.encode())
+    def delete(self, table: Table, columns: Sequence[str]) -> tuple[bytes, bytes]:
+        """A ``DELETE`` of the rows with these values in these columns, likewise."""
+        kinds = {column: table.columns[column] for column in columns}
+        after = f"{_json_columns(kinds)} {self._joined(table, columns)}"
+        return b"DELETE t FROM JSON_TABLE('[", f"]'{after}".encode()
+
+    def _joined(self, table: Table, columns: Sequence[str]) -> str:
+        same = " AND ".join(f"t.{name(column)} = wanted.{name(column)}" for column in columns)
+        return f"STRAIGHT_JOIN {self.table(table.name)} AS t FORCE INDEX (PRIMARY) ON {same}"
 
 
 def _json_table(wanted: Wanted) -> bytes:

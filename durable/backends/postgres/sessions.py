@@ -8,7 +8,7 @@ from typing import Any
 from durable.backends.postgres.address import Address
 from durable.backends.postgres.failures import told_apart
 from durable.backends.postgres.texts import PART, Texts, arrays, given
-from durable.backends.sql.server.session import Query, Row, Topics, Wanted
+from durable.backends.sql.server.session import Query, Row, Topics, Wanted, Write, one_by_one
 from durable.backends.sql.server.tables import Table
 
 NOTIFY = "SELECT pg_notify($1, $2)"
@@ -110,6 +110,14 @@ class PostgresSession:
 
     def _one_part(self, rows: Sequence[Sequence[Any]], names: Sequence[str]) -> list[Any]:
         return [rows[0][names.index(PART)]] if self._address.group_by_part and PART in names else []
+
+    async def write(self, writes: Sequence[Write]) -> list[int]:
+        """See `Session`. In one round trip: the parts of a ``WITH`` that write are all done, whoever reads them."""
+        if len(writes) < 2 or self._address.group_by_part:
+            return await one_by_one(self, writes)
+        text, parameters = self._texts.together(writes)
+        (counts,) = await self._fetched(text, parameters)
+        return list(counts)
 
     async def reserve(self, keys: Sequence[tuple[int, str]]) -> set[str]:
         """By an advisory lock of the transaction on each id: nothing else can stand for a row that is not there."""

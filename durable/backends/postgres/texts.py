@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from durable.backends.sql.server.session import Query, Row, Wanted
+from durable.backends.sql.server.session import Query, Row, Wanted, Write
 from durable.backends.sql.server.tables import Kind, Table
 
 _MARK = re.compile(r"\?|@(\w+)")
@@ -138,9 +138,9 @@ class Texts:
 
     # --- rows
 
-    def insert(self, table: Table, columns: Sequence[str], *, if_absent: bool) -> str:
-        """An ``INSERT`` of rows that are given as arrays."""
-        key = ("insert", table.name, tuple(columns), if_absent)
+    def insert(self, table: Table, columns: Sequence[str], *, if_absent: bool, first: int = 1) -> str:
+        """An ``INSERT`` of rows that are given as arrays, from this parameter on."""
+        key = ("insert", table.name, tuple(columns), if_absent, first)
         if key not in self._made:
             kinds = [(name, table.columns[name]) for name in columns]
             values = ", ".join(
@@ -148,14 +148,14 @@ class Texts:
             )
             names = ", ".join(f'"{name}"' for name in columns)
             self._made[key] = (
-                f"INSERT INTO {self.table(table.name)} ({names}) SELECT {values} FROM {_relation('w', kinds, 1)}"
+                f"INSERT INTO {self.table(table.name)} ({names}) SELECT {values} FROM {_relation('w', kinds, first)}"
                 f"{' ON CONFLICT DO NOTHING' if if_absent else ''}"
             )
         return self._made[key]
 
-    def update(self, table: Table, columns: Sequence[str]) -> str:
-        """An ``UPDATE`` by key of rows that are given as arrays."""
-        key = ("update", table.name, tuple(columns))
+    def update(self, table: Table, columns: Sequence[str], *, first: int = 1) -> str:
+        """An ``UPDATE`` by key of rows that are given as arrays, from this parameter on."""
+        key = ("update", table.name, tuple(columns), first)
         if key not in self._made:
             new = [(f"new_{name}", table.columns[name]) for name in columns]
             keys = [(f"key_{name}", table.columns[name]) for name in table.key]
@@ -164,15 +164,15 @@ class Texts:
                 for name in columns
             )
             same = self._same([(name, f"key_{name}") for name in table.key], len(new) + len(keys))
-            relation = _relation("w", [*new, *keys], 1)
+            relation = _relation("w", [*new, *keys], first)
             self._made[key] = f"UPDATE {self.table(table.name)} AS t SET {sets} FROM {relation} WHERE {same}"
         return self._made[key]
 
-    def delete(self, table: Table, columns: Sequence[str]) -> str:
-        """A ``DELETE`` of rows whose columns are given as arrays."""
-        key = ("delete", table.name, tuple(columns))
+    def delete(self, table: Table, columns: Sequence[str], *, first: int = 1) -> str:
+        """A ``DELETE`` of rows whose columns are given as arrays, from this parameter on."""
+        key = ("delete", table.name, tuple(columns), first)
         if key not in self._made:
-            relation = _relation("w", [(name, table.columns[name]) for name in columns], 1)
+            relation = _relation("w", [(name, table.columns[name]) for name in columns], first)
             same = self._same([(name, f'"{name}"') for name in columns], len(columns))
             self._made[key] = f"DELETE FROM {self.table(table.name)} AS t USING {relation} WHERE {same}"
         return self._made[key]
@@ -181,6 +181,37 @@ class Texts:
         """The condition that a row is one of ``w``; ``count``: how many parameters those have."""
         part = f"${count + 1}::int" if self._by_part else f"w.{dict(keys).get(PART)}"
         return " AND ".join(f't."{name}" = {part if name == PART else f"w.{other}"}' for name, other in keys)
+
+    def together(self, writes: Sequence[Write]) -> tuple[str, list[Any]]:
+        """All of these in one statement, which gives the count of each as a column of its one row."""
+        parameters: list[Any] = []
+        firsts = []
+        for one in writes:
+            firsts.append(len(parameters) + 1)
+            parameters += arrays(width_of(one), one.rows)
+        key = ("together", *((one.what, one.table.name, one.columns, one.if_absent) for one in writes))
+        if key not in self._made:
+            parts = [
+                f"w{n} AS ({self._write(one, first)} RETURNING 1)"
+                for n, (one, first) in enumerate(zip(writes, firsts, strict=True))
+            ]
+            counts = ", ".join(f"(SELECT count(*) FROM w{n})" for n in range(len(writes)))
+            self._made[key] = f"WITH {', '.join(parts)} SELECT {counts}"
+        return self._made[key], parameters
+
+    def _write(self, one: Write, first: int) -> str:
+        match one.what:
+            case "insert":
+                return self.insert(one.table, one.columns, if_absent=one.if_absent, first=first)
+            case "update":
+                return self.update(one.table, one.columns, first=first)
+            case "delete":
+                return self.delete(one.table, one.columns, first=first)
+
+
+def width_of(one: Write) -> int:
+    """How many values each row of a write has."""
+    return len(one.columns) + (len(one.table.key) if one.what == "update" else 0)
 
 
 class _Numbers:

@@ -1,4 +1,4 @@
-"""Writes the net changes of a `Ledger`: what is taken away first, then what is added; each kind is one statement.
+"""Writes the net changes of a `Ledger`: each row once, and all of them in one statement where the server can do that.
 
 Columns of a run change in groups, so that few forms of ``UPDATE`` are enough: a form names the groups in which anything
 has changed in any run of the batch. Values that have not changed are written as they were, which touches no index.
@@ -22,11 +22,10 @@ from durable.backends.sql.server.loading import (
     ACTIVITIES_OF_RUNS,
     RUN_KEY,
     activity_key,
-    columns,
     of_runs,
     part,
 )
-from durable.backends.sql.server.session import Again, Session, Wanted
+from durable.backends.sql.server.session import Again, Session, Wanted, Write
 from durable.backends.sql.server.tables import (
     ACTIVITIES,
     CLOSINGS,
@@ -39,8 +38,6 @@ from durable.backends.sql.server.tables import (
     UPDATE_REPLIES,
     Table,
 )
-
-__all__ = ["columns", "save"]
 
 LAST_SEQUENCE = (
     "SELECT o.instance_id, o.run_id, max(o.sequence) FROM @outbox AS o JOIN @wanted ON o.part = wanted.part "
@@ -74,17 +71,15 @@ class _Form:
         self._key = [names.index(name) for name in table.key]
         self._group_of = {n: number for number, group in enumerate(self._groups) for n in group}
 
-    async def write(self, session: Session, changes: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> None:
+    def write(self, changes: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> Write:
         """Changes are what was read and what is now."""
-        if not changes:
-            return
         touched = {0}
         for read, now in changes:
             touched.update(self._group_of[n] for n, value in enumerate(now) if value != read[n])
         numbers = [n for group in sorted(touched) for n in self._groups[group]]
         rows = [[now[n] for n in (*numbers, *self._key)] for _, now in changes]
         rows.sort(key=lambda row: row[len(numbers) :])
-        await session.update(self._table, [self._names[n] for n in numbers], rows)
+        return Write("update", self._table, tuple(self._names[n] for n in numbers), rows)
 
 
 _RUNS = _Form(INSTANCES, RUN_COLUMNS, _RUN_GROUPS)
@@ -93,35 +88,59 @@ _TASKS = _Form(ACTIVITIES, ACTIVITY_COLUMNS, _ACTIVITY_GROUPS)
 
 async def save(session: Session, ledger: Ledger) -> None:
     """Write what the judging of a batch has changed. `Again` if an instance was made by somebody else meanwhile."""
-    await _take_away(session, ledger)
-    await _save_runs(session, ledger)
-    if ledger.archived:
-        await session.insert(PAST_RUNS, [run_values(row) for row in ledger.archived.values()])
-    await session.insert(HISTORY, [history_row(events) for events in ledger.history])
-    messages = [message for inbox in ledger.inbox.values() for message in inbox.values()]
-    await session.insert(INBOX, [inbox_values(message) for message in messages])
-    keys = [(part(name), name, key) for name, key in ledger.new_keys]
-    await session.insert(MESSAGE_KEYS, keys, if_absent=True)
-    await _save_activities(session, ledger)
-    await _save_the_rest(session, ledger)
+    removed, added = _removals(ledger), [*_runs(ledger), *_activities(ledger), *_additions(ledger)]
+    if ledger.outbox:
+        added.append(_insert(OUTBOX, await _outbox_rows(session, ledger)))
+    if _is_used_anew(ledger):
+        await _write(session, removed)
+        await _write(session, added)
+    else:
+        await _write(session, [*removed, *added])
+    if ledger.held:
+        await _hold(session, ledger)
 
 
-async def _take_away(session: Session, ledger: Ledger) -> None:
+async def _write(session: Session, writes: Sequence[Write]) -> None:
+    asked = [one for one in writes if one.rows]
+    counts = await session.write(asked) if asked else []
+    for one, count in zip(asked, counts, strict=True):
+        if one.table is INSTANCES and one.what == "insert" and count < len(one.rows):
+            raise Again("an instance that was to be made has been made by somebody else")
+
+
+def _is_used_anew(ledger: Ledger) -> bool:
+    """Whether a key may be removed and added in the same batch, so that the one must come before the other."""
+    return bool(ledger.forgotten) or any(
+        ledger.activities.get(key) is not None for key in ledger.dropped_activities
+    )
+
+
+def _insert(table: Table, rows: Sequence[Sequence[Any]], *, if_absent: bool = False) -> Write:
+    return Write("insert", table, tuple(table.columns), rows, if_absent)
+
+
+def _delete(table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Write:
+    return Write("delete", table, tuple(columns), rows)
+
+
+def _removals(ledger: Ledger) -> list[Write]:
     all_of_it = {(one.part, one.instance_id) for one in ledger.cleared if one.run_id is None}
     of_run = {(one.part, one.instance_id, one.run_id) for one in ledger.cleared if one.run_id is not None}
-    await session.delete(INBOX, ("part", "instance_id"), sorted(all_of_it))
-    await session.delete(INBOX, ("part", "instance_id", "run_id"), sorted(of_run))
     consumed = [(part(name), name, number) for name, gone in ledger.consumed.items() for number in gone]
-    await session.delete(INBOX, INBOX.key, sorted(consumed))
     forgotten = sorted((part(name), name) for name in ledger.forgotten)
-    await session.delete(MESSAGE_KEYS, ("part", "instance_id"), forgotten)
-    await session.delete(UPDATE_REPLIES, ("part", "instance_id"), forgotten)
-    await session.delete(ACTIVITIES, tuple(RUN_KEY), of_runs(ledger.dropped_runs).rows)
     dropped = sorted((part(key.instance_id), *key) for key in ledger.dropped_activities)
-    await session.delete(ACTIVITIES, ACTIVITIES.key, dropped)
+    return [
+        _delete(INBOX, ("part", "instance_id"), sorted(all_of_it)),
+        _delete(INBOX, ("part", "instance_id", "run_id"), sorted(of_run)),
+        _delete(INBOX, INBOX.key, sorted(consumed)),
+        _delete(MESSAGE_KEYS, ("part", "instance_id"), forgotten),
+        _delete(UPDATE_REPLIES, ("part", "instance_id"), forgotten),
+        _delete(ACTIVITIES, tuple(RUN_KEY), of_runs(ledger.dropped_runs).rows),
+        _delete(ACTIVITIES, ACTIVITIES.key, dropped),
+    ]
 
 
-async def _save_runs(session: Session, ledger: Ledger) -> None:
+def _runs(ledger: Ledger) -> list[Write]:
     new: list[tuple[Any, ...]] = []
     changed: list[tuple[Sequence[Any], Sequence[Any]]] = []
     for _, read, now in ledger.changed_runs():
@@ -129,15 +148,12 @@ async def _save_runs(session: Session, ledger: Ledger) -> None:
             new.append(now)
         else:
             changed.append((read, now))
-    new.sort(
-        key=lambda row: row[:2]
-    )  # in one order everywhere, for who inserts waits for who inserts the same
-    if await session.insert(INSTANCES, new, if_absent=True) < len(new):
-        raise Again("an instance that was to be made has been made by somebody else")
-    await _RUNS.write(session, changed)
+    # In one order everywhere, for who inserts waits for who inserts the same.
+    new.sort(key=lambda row: row[:2])
+    return [_insert(INSTANCES, new, if_absent=True), _RUNS.write(changed)]
 
 
-async def _save_activities(session: Session, ledger: Ledger) -> None:
+def _activities(ledger: Ledger) -> list[Write]:
     new: list[tuple[Any, ...]] = []
     changed: list[tuple[Sequence[Any], Sequence[Any]]] = []
     for row, read, now in ledger.changed_activities():
@@ -146,10 +162,24 @@ async def _save_activities(session: Session, ledger: Ledger) -> None:
             new.append(now)
         else:
             changed.append((read, now))
-    await session.insert(ACTIVITIES, new)
-    await _TASKS.write(session, changed)
-    if ledger.held:
-        await _hold(session, ledger)
+    return [_insert(ACTIVITIES, new), _TASKS.write(changed)]
+
+
+def _additions(ledger: Ledger) -> list[Write]:
+    messages = [message for inbox in ledger.inbox.values() for message in inbox.values()]
+    keys = [(part(name), name, key) for name, key in ledger.new_keys]
+    replies = [(part(name), name, key, body) for (name, key), body in ledger.replies.items()]
+    closings = [
+        (part(key.instance_id), key.run_id, key.instance_id, ledger.now_us) for key in ledger.closings
+    ]
+    return [
+        _insert(PAST_RUNS, [run_values(row) for row in ledger.archived.values()]),
+        _insert(HISTORY, [history_row(events) for events in ledger.history]),
+        _insert(INBOX, [inbox_values(message) for message in messages]),
+        _insert(MESSAGE_KEYS, keys, if_absent=True),
+        _insert(UPDATE_REPLIES, replies, if_absent=True),
+        _insert(CLOSINGS, closings, if_absent=True),
+    ]
 
 
 async def _hold(session: Session, ledger: Ledger) -> None:
@@ -162,18 +192,7 @@ async def _hold(session: Session, ledger: Ledger) -> None:
         if row is not None:
             row.held = int(ledger.held[RunKey(key.instance_id, key.run_id)])
             row.settle()
-    await _save_activities(session, held)
-
-
-async def _save_the_rest(session: Session, ledger: Ledger) -> None:
-    if ledger.outbox:
-        await session.insert(OUTBOX, await _outbox_rows(session, ledger))
-    replies = [(part(name), name, key, body) for (name, key), body in ledger.replies.items()]
-    await session.insert(UPDATE_REPLIES, replies, if_absent=True)
-    closings = [
-        (part(key.instance_id), key.run_id, key.instance_id, ledger.now_us) for key in ledger.closings
-    ]
-    await session.insert(CLOSINGS, closings, if_absent=True)
+    await _write(session, _activities(held))
 
 
 async def _outbox_rows(session: Session, ledger: Ledger) -> list[tuple[Any, ...]]:

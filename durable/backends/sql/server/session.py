@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from durable.backends.sql.server.tables import Kind, Table
 
@@ -61,6 +61,17 @@ class Query:
     sql: str
     values: Sequence[Any] = ()
     each: Wanted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An `Session.insert` (``columns``: all of the table's), `Session.update` or `Session.delete`, to be done later."""
+
+    what: Literal["insert", "update", "delete"]
+    table: Table
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+    if_absent: bool = False
 
 
 class Session(Protocol):
@@ -121,6 +132,12 @@ class Session(Protocol):
         """Delete the rows with these values in these columns (which lead an index); how many there were."""
         ...
 
+    async def write(self, writes: Sequence[Write]) -> list[int]:
+        """Do all of these, none of which has to do with a row of another; their counts. In one statement, if the server
+        can do that, else one by one (`one_by_one`).
+        """
+        ...
+
     async def reserve(self, keys: Sequence[tuple[int, str]]) -> set[str]:
         """Reserve instances (part, id) that have no row as far as this transaction sees, until it ends.
 
@@ -141,6 +158,9 @@ class Database(Protocol):
     """Without password, for messages."""
     tag_test: str
     """A condition with two ``?``: the JSON text ``i.tags`` has this name with this text as its value."""
+    group_by_part: bool
+    """Whether batches are cut so that a transaction is about one part, as far as their items allow it: for servers that
+    keep the parts on different machines."""
 
     async def transact(
         self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False, lazy: bool = False
@@ -201,3 +221,16 @@ class HeldSession(Protocol):
     async def rollback(self) -> None:
         """Undo everything, and let go of the connection; harmless afterwards."""
         ...
+
+
+async def one_by_one(session: Session, writes: Sequence[Write]) -> list[int]:
+    """`Session.write` by the other methods, in the order given."""
+    counts = []
+    for one in writes:
+        if one.what == "insert":
+            counts.append(await session.insert(one.table, one.rows, if_absent=one.if_absent))
+        elif one.what == "update":
+            counts.append(await session.update(one.table, one.columns, one.rows))
+        else:
+            counts.append(await session.delete(one.table, one.columns, one.rows))
+    return counts
