@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import orjson
 
 from durable.backends.records import InstanceView
+from durable.core.ids import first_token
 
 FORMAT = 1
 
@@ -14,7 +16,7 @@ FORMAT = 1
 def history_text(view: InstanceView, events: Iterable[bytes]) -> str:
     """A line about the run (code may ask for all of it: ``durable.info()``), then one for each event."""
     parent = None if view.parent is None else (view.parent.instance_id, view.parent.run_id)
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
         "instance_id": view.instance_id,
         "run_id": view.run_id,
@@ -23,4 +25,8 @@ def history_text(view: InstanceView, events: Iterable[bytes]) -> str:
         "first_run_id": view.first_run_id,
         "parent": parent,
     }
+    if view.head.token == first_token(view.run_id):
+        header["begun"] = (
+            False  # nobody has applied its last event yet: what that leads to is not there to be missed
+        )
     return b"\n".join([orjson.dumps(header), *events]).decode()

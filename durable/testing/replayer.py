@@ -47,6 +47,7 @@ class _Recorded:
     events: Sequence[Event]
     identity: RunIdentity
     workflow: str
+    begun: bool | None = None
 
 
 def replay(
@@ -120,6 +121,7 @@ def _replayed(
             converter=converter,
             known=known_exceptions(),
             watchdog=watchdog,
+            begun=recorded.begun,
             compare=True,
         )
         run.drop()
@@ -175,7 +177,8 @@ def _recorded(history: Any, identity: RunIdentity) -> _Recorded:
     check(events)
     first = events[0]
     assert isinstance(first, RunStarted)
-    return _Recorded(events=events, identity=identity, workflow=first.workflow)
+    begun = None if header is None else header.get("begun")
+    return _Recorded(events=events, identity=identity, workflow=first.workflow, begun=begun)
 
 
 def _header(line: object) -> dict[str, Any] | None:

@@ -34,7 +34,12 @@ class TimeTravel:
             )
         self.history: Sequence[Event] = recorded.events
         self.identity = recorded.identity
-        self.stops = [turn.number + len(turn.decisions) for turn in turns(recorded.events)]
+        # What nobody has worked on yet ends with an input that was not applied.
+        not_begun = recorded.begun is False or (recorded.begun is None and len(recorded.events) == 1)
+        self._applied = recorded.events[:-1] if not_begun else recorded.events
+        self.stops = (
+            [turn.number + len(turn.decisions) for turn in turns(self._applied)] if self._applied else [0]
+        )
         self._workflow = workflow
         self._converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=MAX_PAYLOAD_BYTES)
         guards.install()
@@ -50,7 +55,7 @@ class TimeTravel:
             known=known_exceptions(),
             trace=True,
         )
-        self._steps: Iterator[int] = self.run.retrace(self.history)
+        self._steps: Iterator[int] = self.run.retrace(self._applied)
         self.number = 0
 
     @property

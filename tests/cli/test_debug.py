@@ -113,6 +113,20 @@ def test_an_instance_of_a_store(tmp_path: Path) -> None:
     assert missing.exit_code == 2 and "'o-2' does not exist" in missing.output
 
 
+def test_an_instance_that_nobody_has_begun(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shop.db"
+
+    async def fill() -> None:
+        async with durable.connect(url) as client:
+            await client.create_instance(bought, "o", id="o-1")
+
+    asyncio.run(fill())
+    result = CliRunner().invoke(
+        debug, ["o-1", "tests.cli.shop_debugged", "--url", url], input="n\nevents\nq\n"
+    )
+    assert "no task is there" in result.output and "run_started" in result.output and result.exit_code == 0
+
+
 def test_it_is_a_command_of_durable() -> None:
     assert "n, next        on to the next event" in CliRunner().invoke(main, ["debug", "--help"]).output
 

@@ -11,7 +11,7 @@ import pytest
 import durable
 from durable.backends.records import Claimant, Definition
 from durable.client import Client
-from durable.testing import Environment
+from durable.testing import Environment, TimeTravel, replay
 from tests.worker.stores import connected, until
 
 go: durable.Signal[str] = durable.Signal("go", str)
@@ -210,6 +210,11 @@ async def test_a_fork_that_nobody_has_worked_on_is_asked_and_audited(client: Cli
     fork = await original.fork(_number(await original.history(), "activity_completed", 2))
     assert (await fork.describe()).state == "running"
     assert await client.audit() == []
+    replay(ordering, await client.export_history(fork.id))
+    travel = TimeTravel(ordering, await client.export_history(fork.id))
+    travel.goto(len(travel.history))
+    assert travel.number == len(travel.history) - 1
+    travel.close()
 
 
 async def test_timers_of_a_fork_count_on() -> None:
