@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from durable.backends.mysql.driver import Link, Result
+from durable.backends.mysql.driver import Result
+from durable.backends.mysql.sessions import LinkSession
 
 N = 100_000
 _DIGITS = "(" + " UNION ALL ".join(f"SELECT {n} AS d" for n in range(10)) + ")"
@@ -52,18 +54,18 @@ class Sent:
     statements: list[bytes] = field(default_factory=list)
 
     def watch(self, monkeypatch: Any) -> None:
-        plain = Link.run
+        plain = LinkSession.run_all
 
-        async def run(link: Link, statement: bytes) -> list[Result]:
-            self.statements.append(statement)
-            return await plain(link, statement)
+        async def run_all(session: LinkSession, statements: Sequence[bytes]) -> list[Result]:
+            self.statements += statements
+            return await plain(session, statements)
 
-        monkeypatch.setattr(Link, "run", run)
+        monkeypatch.setattr(LinkSession, "run_all", run_all)
 
 
-_PLANNED = re.compile(rb"^(START TRANSACTION;)?\s*\(?(SELECT|UPDATE|DELETE|INSERT .* SELECT)")
+_PLANNED = re.compile(rb"^\(?(SELECT|UPDATE|DELETE)")
 
 
 def explainable(statement: bytes) -> bytes | None:
-    """The statement without its begin, if the server makes a plan for it."""
-    return statement.removeprefix(b"START TRANSACTION;") if _PLANNED.match(statement) else None
+    """The statement, if the server makes a plan for it."""
+    return statement if _PLANNED.match(statement) else None

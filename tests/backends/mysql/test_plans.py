@@ -159,7 +159,7 @@ async def test_a_worker_that_finds_nothing_asks_one_statement_that_reads_little(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch(bench, monkeypatch)
-    store, claimant = bench.store, bench.claimant(queues=("elsewhere",))
+    store, claimant = bench.store, bench.claimant("idle", queues=("elsewhere",))
     for claim in (
         lambda: store.claim_workflow_tasks(claimant, 100),
         lambda: store.claim_activity_tasks(claimant, 100),

@@ -17,7 +17,7 @@ from durable.backends.mysql.statements import Statements
 from durable.backends.records import part_of
 from durable.backends.sql.server import loading, outbox, run_claims
 from durable.backends.sql.server.session import Culprit, Query, Wanted
-from durable.backends.sql.server.tables import INBOX, ROLES, TABLES
+from durable.backends.sql.server.tables import INBOX, MESSAGE_KEYS, ROLES, TABLES
 
 HARD = [
     "",
@@ -140,6 +140,16 @@ async def test_a_value_that_cannot_be_kept_is_a_culprit_and_nothing_is_written(s
     with pytest.raises(Culprit):
         await store._database.transact(work)
     assert await store.hold_role("kept", "another", 1)
+
+
+async def test_a_row_that_would_be_cut_is_not_taken_for_one_that_is_there(store: Any) -> None:
+    async def work(session: Any) -> None:
+        assert await session.insert(MESSAGE_KEYS, [(1, "x", "k")], if_absent=True) == 1
+        assert await session.insert(MESSAGE_KEYS, [(1, "x", "k"), (1, "x", "l")], if_absent=True) == 1
+        await session.insert(MESSAGE_KEYS, [(1, "x", "k" * 600)], if_absent=True)
+
+    with pytest.raises(Culprit, match="1 of 1 rows do not fit into message_keys"):
+        await store._database.transact(work)
 
 
 async def test_hard_texts_come_back_as_they_were_by_every_way(store: Any) -> None:
