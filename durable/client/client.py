@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar, TypeVarTuple, cast, overload
 
 from durable.backends.batches import Batches
@@ -48,6 +49,7 @@ from durable.client.export import history_text
 from durable.client.forking import read_fork, schedule
 from durable.client.instance import Instance, Page, description_of
 from durable.client.later import demand_told_before
+from durable.client.nearby import Nearby
 from durable.client.verdicts import demand, is_accepted, not_found
 from durable.client.waiting import Waiting
 from durable.core import messages
@@ -106,6 +108,8 @@ class Client:
             store.finish_activities, patience_seconds=PATIENCE_SECONDS
         )
         self.waiting = Waiting(store, poll_seconds)
+        self.nearby: list[Nearby] = []
+        """Workers of this client: they may begin at once what it starts."""
         self.questions = Asking(self)
 
     def __repr__(self) -> str:
@@ -223,7 +227,7 @@ class Client:
             answer, now_us = inside.items[0], inside.now_us
         else:
             _refuse_to_wait_for_oneself()
-            answer, now_us = await self._creates.submit(new)
+            answer, now_us = await self._created(new)
         self.clock.hear(now_us)
         match answer:
             case Created(run_id=run_id) | Existing(run_id=run_id):
@@ -245,6 +249,18 @@ class Client:
         if view is None or view.parent is None:
             return new
         return replace(new, replaces=_replaced(new.instance_id, view.parent, self.clock.now_us()))
+
+    async def _created(self, new: NewInstance) -> tuple[Any, int]:
+        for worker in self.nearby:
+            lease = worker.lease_for(new)
+            if lease is not None:
+                leased = replace(new, lease=lease)
+                asked = self._creates.submit(leased)
+                asked.add_done_callback(partial(worker.answered, leased))
+                return await asyncio.shield(
+                    asked
+                )  # the worker has to hear of it even if nobody here waits any more
+        return await self._creates.submit(new)
 
     def _new_instance(
         self,

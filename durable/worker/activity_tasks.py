@@ -97,14 +97,17 @@ class ActivityTasks:
             self._attempt(attempt, definition), name=attempt.label
         )
 
-    def has_row(self, ref: ActivityRef) -> None:
+    def has_row(self, ref: ActivityRef, token: str) -> None:
         """The store knows of this attempt now: its lease is to be renewed, and what it told may be stored."""
+        leases = self._parts.leases
+        leases.keep_activity(ref, token)
         attempt = self._running.get(ref)
-        if attempt is not None and attempt.rowless:
-            attempt.rowless = False
-            self._parts.leases.keep_activity(ref, attempt.item.token)
-            if attempt.unstored is not None:
-                self._parts.leases.heartbeat(ref, attempt.unstored)
+        if attempt is None:
+            leases.end_activity(ref)  # its outcome is on its way
+            return
+        attempt.rowless = False
+        if attempt.unstored is not None:
+            leases.heartbeat(ref, attempt.unstored)
 
     def cancel(self, ref: ActivityRef) -> None:
         """Nobody wants this attempt's result any more."""

@@ -171,12 +171,12 @@ class LocalActivities:
         """A checkpoint was accepted: all that was kept back before it has its result, is cancelled, or has a row."""
         warm.owed = []
         rowless, warm.rowless = warm.rowless, {}
-        for number in rowless:
+        for number, lease in rowless.items():
             ref = _ref(warm, number)
             if number in answered:
                 continue
             if number not in cancelled:  # else its caller does that, as with those that have a row
-                self._parts.activities.has_row(ref)
+                self._parts.activities.has_row(ref, lease.token)
             self._resolve(ref, number not in cancelled)
 
     def drop(self, warm: WarmRun) -> None:

@@ -20,6 +20,7 @@ from durable.core.retry import seconds
 from durable.primitives.activity import Activity
 from durable.primitives.workflow import Workflow
 from durable.worker.activity_tasks import ActivityTasks
+from durable.worker.births import Births
 from durable.worker.claims import Claims
 from durable.worker.leases import Leases
 from durable.worker.local_activities import LocalActivities
@@ -46,7 +47,8 @@ class Worker:
     before they take over the work of a worker that died; closing waits up to ``shutdown_timeout`` (seconds) for
     running activities. ``name`` is for people, ``build`` tells this code from other code (default: a hash of each
     workflow's source). ``local_activities``: activities of this worker's own workflows that are over in a moment are
-    written down together with their result, without a row of their own in between; ``False`` gives each a row.
+    written down together with their result, without a row of their own in between, and what its own client starts is
+    begun without a claim; ``False`` gives each a row and claims each.
 
     Raises ``TypeError`` for what is no definition, ``ValueError`` for two definitions of one name or a number that
     makes no sense.
@@ -142,6 +144,9 @@ class Worker:
             parts, upkeep, max_workflow_tasks=self._max_workflow_tasks, poll_seconds=client.poll_seconds
         )
         self._questions = Questions(parts, client.poll_seconds)
+        self._births = Births(parts, self._max_workflow_tasks)
+        if self._local_activities:
+            client.nearby.append(self._births)
         loop = asyncio.get_running_loop()
         self._renewer = loop.create_task(parts.leases.run(), name=f"{self.name} leases")
         self._claimers = [
@@ -161,6 +166,8 @@ class Worker:
         if parts is None:
             return
         parts.draining = True
+        if self._births in self._client.nearby:
+            self._client.nearby.remove(self._births)
         clock = asyncio.get_running_loop().time
         ends = clock() + self._shutdown_seconds
         await _cancelled(self._claimers, max(GIVING_BACK_SECONDS, self._shutdown_seconds))

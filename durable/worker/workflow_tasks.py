@@ -96,6 +96,13 @@ class WorkflowTasks:
             raise
         asyncio.get_running_loop().call_soon(self._begin, tasks, histories)
 
+    def begin(self, task: WorkflowTask) -> None:
+        """Work on a run that was born leased to this worker. Called from a plain callback of the loop."""
+        if (
+            task.events is not None and self.cache.get(task.run_id) is None
+        ):  # else it was claimed meanwhile, for news
+            self._begin([task], {task.run_id: task.events})
+
     def finished(self, ref: ActivityRef, result: LocalResult) -> bool:
         """An activity ended here. ``True`` if its run is warm and takes the result; ``False``: tell the store."""
         warm = self.cache.get(ref.run_id)

@@ -16,6 +16,7 @@ from durable.core.commands import ContinueRun
 from durable.core.events import SignalReceived
 from durable.core.replay import Outcome
 from durable.errors import BackendError
+from durable.worker.births import Births
 from durable.worker.warm import Taken
 from durable.worker.workflow_tasks import WorkflowTasks, _pieces
 from tests.worker.stores import Store, connected, until
@@ -258,13 +259,19 @@ async def test_a_claim_that_meets_a_commit_on_its_way_loses_nothing(
         assert await instance.result(timeout=5) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.fixture
+def claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is born leased to its worker: all that begins was claimed."""
+    monkeypatch.setattr(Births, "lease_for", lambda self, new: None)
+
+
 async def without_events(method: Any, *args: Any) -> Any:
     """A claim that brings no histories: they are to be read."""
     answer = await method(*args)
     return replace(answer, items=[replace(item, events=None) for item in answer.items])
 
 
-async def test_a_read_that_fails_loses_no_claim(ends: tuple[Client, Store]) -> None:
+async def test_a_read_that_fails_loses_no_claim(ends: tuple[Client, Store], claimed: None) -> None:
     client, store = ends
     failures: list[int] = []
 
@@ -383,7 +390,9 @@ async def _has_timer(instance: durable.Instance[Any]) -> bool:
     return "timer_started" in [event.kind for event in await instance.history()]
 
 
-async def test_a_poisoned_history_parks_its_own_instance_only(ends: tuple[Client, Store]) -> None:
+async def test_a_poisoned_history_parks_its_own_instance_only(
+    ends: tuple[Client, Store], claimed: None
+) -> None:
     client, store = ends
 
     async def poisoned(method: Any, ranges: Any) -> Any:

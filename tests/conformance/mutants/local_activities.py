@@ -90,11 +90,11 @@ def m5_nobody_waits_for_a_row(patch: pytest.MonkeyPatch) -> None:
 
 
 def m5_heartbeats_without_a_row_are_forgotten(patch: pytest.MonkeyPatch) -> None:
-    def forgetful(self: ActivityTasks, ref: ActivityRef) -> None:
+    def forgetful(self: ActivityTasks, ref: ActivityRef, token: str) -> None:
         attempt = self._running.get(ref)
         if attempt is not None:
             attempt.rowless = False
-            self._parts.leases.keep_activity(ref, attempt.item.token)
+            self._parts.leases.keep_activity(ref, token)
 
     patch.setattr(ActivityTasks, "has_row", forgetful)
 
