@@ -24,7 +24,7 @@ R = TypeVar("R")
 RESERVED_CONNECTIONS = 2
 STATEMENTS_KEPT = 500
 LOCK_SECONDS = 5
-IDLE_IN_TRANSACTION_SECONDS = 15
+IDLE_IN_TRANSACTION_SECONDS = 5
 """After which the server ends a transaction of a process that stands still, so that it holds no rows."""
 
 # Whatever the tables' sizes seem to be: a plan that reads a whole table is never the right one here. Settings of the

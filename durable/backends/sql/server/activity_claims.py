@@ -95,7 +95,7 @@ class ActivityClaims:
     ) -> tuple[list[ActivityTask], Look]:
         """Up to ``limit`` of what the look has found, in a transaction; and what is left after that."""
         _, before = self._last.again(claimant)
-        ledger, look = Ledger((await session.fetch("SELECT @now"))[0][0]), found.fresh()
+        ledger, look = Ledger(found.now_us), found.fresh()
         items = await _handed_again(session, claimant, before)
         items += await _take(session, ledger, claimant, look, limit - len(items))
         await save(session, ledger)

@@ -53,12 +53,7 @@ class ClientCalls(Calls):
 
     async def get(self, refs: Sequence[InstanceRef]) -> Answer[InstanceView | None]:
         """See the contract."""
-
-        async def work(session: Session) -> Answer[InstanceView | None]:
-            now_us = (await session.fetch("SELECT @now"))[0][0]
-            return Answer(now_us=now_us, items=await finding.get(session, refs))
-
-        return await self._read(work)
+        return await self._read(lambda session: finding.get(session, refs))
 
     async def change(self, changes: Sequence[Change]) -> Answer[Verdict]:
         """See the contract."""

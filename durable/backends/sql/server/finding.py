@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from durable.backends.records import Filter, InstanceRef, InstanceView
+from durable.backends.records import Answer, Filter, InstanceRef, InstanceView
 from durable.backends.sql.rows import RUN_COLUMNS, RunRow
 from durable.backends.sql.server.loading import columns
 from durable.backends.sql.server.questions import runs_of
@@ -15,9 +15,11 @@ _RUN = columns(RUN_COLUMNS, "i")
 _BOTH = ("@instances", "@past_runs")
 
 
-async def get(session: Session, refs: Sequence[InstanceRef]) -> list[InstanceView | None]:
+async def get(session: Session, refs: Sequence[InstanceRef]) -> Answer[InstanceView | None]:
     """The runs that are named."""
-    return [None if row is None else row.view() for row in await runs_of(session, refs)]
+    now_us, rows = await runs_of(session, refs)
+    now_us = now_us or (await session.fetch("SELECT @now"))[0][0]
+    return Answer(now_us=now_us, items=[None if row is None else row.view() for row in rows])
 
 
 async def find(session: Session, wanted: Filter, tag_test: str) -> list[InstanceView]:

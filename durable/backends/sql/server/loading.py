@@ -43,7 +43,7 @@ LOCK_RUNS = (
     f"SELECT @now, {_RUN} FROM @instances AS i JOIN @wanted ON {_OF_INSTANCE} "
     "ORDER BY i.part, i.instance_id FOR UPDATE SKIP LOCKED"
 )
-READ_RUNS = f"SELECT {_RUN} FROM @instances AS i JOIN @wanted ON {_OF_INSTANCE}"
+READ_RUNS = f"SELECT @now, {_RUN} FROM @instances AS i JOIN @wanted ON {_OF_INSTANCE}"
 WHICH_ARE_THERE = (
     f"SELECT @now, wanted.instance_id, i.run_id FROM @wanted LEFT JOIN @instances AS i ON {_OF_INSTANCE}"
 )
@@ -162,11 +162,7 @@ async def load_runs(
         await _set_time(session, ledger)
         return set()
     wanted = of_instances(instance_ids)
-    if not locks:
-        await _set_time(session, ledger)
-        rows = [(ledger.now_us, *row) for row in await session.fetch_wanted(READ_RUNS, wanted)]
-    else:
-        rows = await session.fetch_wanted(LOCK_RUNS, wanted)
+    rows = await session.fetch_wanted(LOCK_RUNS if locks else READ_RUNS, wanted)
     missing = dict.fromkeys(instance_ids)
     for row in rows:
         ledger.now_us = ledger.now_us or row[0]
@@ -175,6 +171,7 @@ async def load_runs(
     if not missing:
         return set()
     busy = await _busy(session, ledger, missing) if locks else set()
+    await _set_time(session, ledger)
     for name in missing:
         if name not in busy:
             ledger.add_run(name, None)

@@ -112,7 +112,7 @@ async def ask(session: Session, asked: Sequence[Question], topics: Topics) -> li
     now_us = (await session.fetch("SELECT @now"))[0][0]
     wanted = _of_questions({(one.ref.instance_id, one.id) for one in asked})
     there = {QuestionKey(*row[:2]) for row in await session.fetch_wanted(REPLIES, wanted)}
-    runs = await runs_of(session, [one.ref for one in asked])
+    _, runs = await runs_of(session, [one.ref for one in asked])
     rows: dict[QuestionKey, tuple[Any, ...]] = {}
     tickets: list[Ticket | NotFound] = []
     for one, run in zip(asked, runs, strict=True):
@@ -136,12 +136,13 @@ async def forget_old(session: Session) -> None:
     await session.delete(QUESTIONS, QUESTIONS.key, rows)
 
 
-async def runs_of(session: Session, refs: Sequence[InstanceRef]) -> list[RunRow | None]:
-    """The runs that are named: the current one of the instance, or that very one."""
+async def runs_of(session: Session, refs: Sequence[InstanceRef]) -> tuple[int, list[RunRow | None]]:
+    """The runs that are named, the current one of the instance or that very one; and the time (0 if there is none)."""
     if not refs:
-        return []
+        return 0, []
     rows = await session.fetch_wanted(READ_RUNS, of_instances({ref.instance_id for ref in refs}))
-    current = {row.instance_id: row for row in (RunRow(*values) for values in rows)}
+    now_us = rows[0][0] if rows else 0
+    current = {row.instance_id: row for row in (RunRow(*values[1:]) for values in rows)}
     past: dict[RunKey, RunRow] = {}
     wanted = [
         RunKey(ref.instance_id, ref.run_id)
@@ -161,7 +162,7 @@ async def runs_of(session: Session, refs: Sequence[InstanceRef]) -> list[RunRow 
             found.append(row)
         else:
             found.append(past.get(RunKey(ref.instance_id, ref.run_id)))
-    return found
+    return now_us, found
 
 
 # --- claiming
@@ -195,7 +196,6 @@ class QuestionClaims:
     async def claim(self, session: Session, claimant: Claimant, limit: int, look: Look) -> list[AskedTask]:
         """Up to ``limit`` of what the look has found that the claimant has the code for."""
         until_us, before = self._last.again(claimant)
-        look.now_us = (await session.fetch("SELECT @now"))[0][0]
         items = await _handed_again(session, look.now_us, until_us, before)
         kept_us = until_us if items else look.now_us + claimant.lease_us
         items += await _take(session, claimant, look, limit - len(items))
@@ -237,7 +237,7 @@ async def _tasks(
     session: Session, now_us: int, questions: Sequence[Waiting]
 ) -> list[tuple[Waiting, AskedTask | None]]:
     """Each with its run; ``None`` when it has run out or its run is gone."""
-    runs = await runs_of(
+    _, runs = await runs_of(
         session, [InstanceRef(instance_id=one.instance_id, run_id=one.run_id) for one in questions]
     )
     return [

@@ -14,7 +14,8 @@ _FROM: dict[str, Kind] = {**RUN_KEY, "beyond": "int"}
 _OF_RUN = "{0}.part = wanted.part AND {0}.instance_id = wanted.instance_id AND {0}.run_id = wanted.run_id"
 # A range of the primary key that begins with the row in which the first wanted event is, however long the history.
 HISTORY = (
-    "SELECT h.instance_id, h.run_id, wanted.beyond AS beyond, h.first_number, h.last_number, h.events, h.lengths "
+    "SELECT @now AS now_us, h.instance_id, h.run_id, wanted.beyond AS beyond, "
+    "h.first_number, h.last_number, h.events, h.lengths "
     f"FROM @history AS h WHERE {_OF_RUN.format('h')} AND h.first_number >= coalesce("
     f"(SELECT max(g.first_number) FROM @history AS g WHERE {_OF_RUN.format('g')} "
     "AND g.first_number <= wanted.beyond + 1), 0) ORDER BY h.first_number"
@@ -29,15 +30,19 @@ class Wish(NamedTuple):
     beyond: int
 
 
-async def read_events(session: Session, wishes: Iterable[Wish]) -> dict[Wish, tuple[bytes, ...]]:
-    """The events, up to a row that is missing or broken: the head's number tells that some lack."""
+async def read_events(session: Session, wishes: Iterable[Wish]) -> tuple[int, dict[Wish, tuple[bytes, ...]]]:
+    """The time (0 if there are none), and the events up to a row that is missing or broken: the head's number tells
+    that some lack.
+    """
     rows: dict[Wish, list[tuple[int, int, bytes, str | None]]] = {wish: [] for wish in wishes}
     if not rows:
-        return {}
+        return 0, {}
     wanted = Wanted(_FROM, [(part(wish.instance_id), *wish) for wish in rows])
-    for instance_id, run_id, beyond, first, last, blob, lengths in await session.fetch_each(HISTORY, wanted):
+    found = await session.fetch_each(HISTORY, wanted)
+    now_us = found[0][0] if found else 0
+    for _, instance_id, run_id, beyond, first, last, blob, lengths in found:
         rows[Wish(instance_id, run_id, beyond)].append((first, last, blob, lengths))
-    return {wish: _joined(found, wish.beyond) for wish, found in rows.items()}
+    return now_us, {wish: _joined(some, wish.beyond) for wish, some in rows.items()}
 
 
 def _joined(rows: Iterable[tuple[int, int, bytes, str | None]], beyond: int) -> tuple[bytes, ...]:

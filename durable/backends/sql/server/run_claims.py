@@ -339,7 +339,7 @@ async def _tasks(session: Session, rows: Sequence[RunRow]) -> list[tuple[RunRow,
                 )
             )
     made = [Wish(row.instance_id, row.run_id, 0) for row in rows if row.head_number == 1]
-    events = await read_events(session, made)
+    _, events = await read_events(session, made)
     tasks = []
     for row in rows:
         messages = tuple(inboxes[row.instance_id])
@@ -360,7 +360,7 @@ async def _still_handed(
     names = {key.instance_id for key in before if key.what != "closing"}
     rows = {}
     for values in await session.fetch_wanted(READ_RUNS, of_instances(names)) if names else ():
-        found = RunRow(*values)
+        found = RunRow(*values[1:])
         rows[found.instance_id] = found
     runs = [
         row for key in before if (row := _still_held(rows, key, claimant, until_us)) and key.what == "run"

@@ -111,8 +111,8 @@ class WorkerCalls(Calls):
         wishes = [Wish(one.instance_id, one.run_id, max(0, one.after)) for one in ranges]
 
         async def work(session: Session) -> Answer[HistorySlice]:
-            now_us = (await session.fetch("SELECT @now"))[0][0]
-            events = await read_events(session, wishes)
+            now_us, events = await read_events(session, wishes)
+            now_us = now_us or (await session.fetch("SELECT @now"))[0][0]
             slices = [
                 HistorySlice(
                     instance_id=one.instance_id, run_id=one.run_id, after=one.after, events=events[wish]
