@@ -180,21 +180,6 @@ def test_every_guard_was_taken_and_bears_its_name() -> None:
         assert method.__wrapped__ is not method
 
 
-def test_a_guard_costs_next_to_nothing_outside_of_steps() -> None:
-    def best_of(function: Callable[..., object], *args: object) -> float:
-        best = 1.0
-        for _ in range(7):
-            began = time.perf_counter()
-            for _ in range(10_000):
-                function(*args)
-            best = min(best, (time.perf_counter() - began) / 10_000)
-        return best
-
-    real = datetime.now.__wrapped__  # type: ignore[attr-defined]
-    # 40 to 70 ns, measured.
-    assert best_of(datetime.now, UTC) - best_of(real, datetime, UTC) < 600e-9
-
-
 def test_an_interpreter_that_takes_no_guard_is_told_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards.guarded_datetime, "_replace", lambda *_: False)
     assert guards.guarded_datetime.install({}, lambda _: None) == [
