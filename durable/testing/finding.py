@@ -1,4 +1,4 @@
-"""Finding definitions: the workflows and activities that a workflow's own code names."""
+"""Finding definitions: the workflows and activities that a workflow's own code names, by way of objects too."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def _definitions(values: Iterable[object]) -> Iterator[Definition]:
             yield value
         elif isinstance(value, ModuleType) and value.__name__.partition(".")[0] != "durable":
             yield from (one for one in vars(value).values() if isinstance(one, Activity | Workflow))
+        elif not isinstance(value, type):
+            of_class = {
+                name: one for base in reversed(type(value).__mro__) for name, one in vars(base).items()
+            }
+            yield from (getattr(value, name) for name, one in of_class.items() if isinstance(one, Activity))
 
 
 def _named(fn: Any, seen: set[int]) -> Iterator[object]:

@@ -143,17 +143,30 @@ class Skipper:
         due = [*self._store.wakes.values(), self.alarms.next_us]
         return min((at_us for at_us in due if at_us is not None and at_us < far_us), default=None)
 
+    @property
+    def happened(self) -> int:
+        """How much has happened in the store so far."""
+        return self._store.happened
+
+    @property
+    def works(self) -> bool:
+        """Whether an attempt runs, or a call of `at`."""
+        return bool(self._running())
+
     # --- nothing can run --------------------------------------------------------------------------------------------
 
     async def idle(self) -> None:
         """Until nothing can run, the attempts of activities and the calls of `at` included."""
         while True:
             await self.settle()
-            running = [task for task in self._attempts() if task not in self._dozing and not task.done()]
-            running += [task for task in self._called if not self._waits(task)]
+            running = self._running()
             if not running:
                 return
             await asyncio.wait([*running, self._stirring.next()], return_when=asyncio.FIRST_COMPLETED)
+
+    def _running(self) -> list[asyncio.Task[None]]:
+        attempts = [task for task in self._attempts() if task not in self._dozing and not task.done()]
+        return attempts + [task for task in self._called if not self._waits(task)]
 
     def _waits(self, task: asyncio.Task[None]) -> bool:
         return any(waiter.task is task for waiter in self.waiters)

@@ -17,9 +17,11 @@ from durable.core.ids import first_token
 from durable.core.payload import Converter
 from durable.primitives.workflow import Workflow
 from durable.testing.skipping import Skipper
+from durable.testing.stuck import Stuck
 from durable.testing.virtual_time import VirtualClock
 from durable.testing.waiters import Waiter
 
+MOST_LOOKS = 200
 POLL_SECONDS = 3600.0
 """Nobody polls: every wake-up in one process is heard."""
 
@@ -46,9 +48,19 @@ class VirtualClient(Client):
         self._learn = learn
         self._seed = seed
         self._started = 0
+        self._looks: dict[InstanceRef, tuple[int, int]] = {}
 
     async def view(self, ref: InstanceRef) -> InstanceView:
+        """Raises `Stuck` for who looks again and again, for time does not go on meanwhile."""
         await self._skipper.settle()
+        happened, looks = self._looks.get(ref, (-1, 0))
+        looks = looks + 1 if happened == self._skipper.happened else 0
+        self._looks[ref] = (self._skipper.happened, looks)
+        if looks > MOST_LOOKS and not self._skipper.works:
+            raise Stuck(
+                f"instance {ref.instance_id!r} was looked at {looks} times, and nothing has happened: time goes on for "
+                "who awaits an instance or an update, and by env.advance()"
+            )
         return await super().view(ref)
 
     def _new_instance(self, workflow: Workflow[..., Any] | str, *args: Any) -> NewInstance:

@@ -11,6 +11,7 @@ import pytest
 
 import durable
 from durable.testing import Environment, Stuck
+from tests.testing import other_definitions
 
 DAY = 24 * 3600.0
 approve: durable.Signal[str] = durable.Signal("approve", str)
@@ -68,6 +69,23 @@ async def patient() -> str:
 @durable.workflow
 async def parent(name: str) -> str:
     return "child said " + await greeting(name)
+
+
+class Shop:
+    def __init__(self, stock: int) -> None:
+        self.stock = stock
+
+    @durable.activity
+    async def count(self) -> int:
+        return self.stock
+
+
+shop = Shop(3)
+
+
+@durable.workflow
+async def shopping() -> list[object]:
+    return [await shop.count(), await other_definitions.as_text(2)]
 
 
 @pytest.fixture
@@ -473,6 +491,18 @@ async def test_history(env: Environment) -> None:
     kinds = [event.kind for event in await env.history(instance)]
     assert kinds == ["run_started", "activity_scheduled", "activity_completed", "run_completed"]
     assert await env.history("g-1") == await env.history(instance)
+
+
+async def test_activities_of_objects_and_modules_are_found() -> None:
+    async with Environment() as env:
+        assert await env.run(shopping) == [3, "2"]
+
+
+async def test_who_only_looks_is_told_that_time_stands_still(env: Environment) -> None:
+    instance = await env.start(approval, 3)
+    with pytest.raises(Stuck, match=r"time goes on for who awaits .* env\.advance"):
+        while (await instance.describe()).state == "running":  # noqa: ASYNC110 - just that is a mistake here
+            await asyncio.sleep(0)
 
 
 async def test_every_queue_is_served(env: Environment) -> None:
