@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
-from durable.backends.contract import Backend
-from durable.backends.postgres import open_store
-from durable.backends.sql.server.tables import META, TABLES
 from durable.testing import servers
-from durable.testing.conformance import ManualClock, RandomOperations, StoreLaws, StoreUnderTest
-from tests.conformance.wounds import SQL
-
-EMPTY = ";".join(f"DELETE FROM {name}" for name in TABLES if name != META.name)
-
-
-class Postgres(StoreUnderTest):
-    """In a database that may have been used before: the first `open` empties it, which is quicker than a new one."""
-
-    keeps_data = True
-    damages = frozenset(SQL)
-
-    def __init__(self, url: str, **options: str) -> None:
-        self.options = options
-        self.clock = ManualClock()
-        self.url = url
-        self.is_empty = False
-
-    async def open(self) -> Backend:
-        store = await open_store(self.url, clock=self.clock, pool_size=4, **self.options)
-        if not self.is_empty:
-            self.is_empty = True
-            await self.execute(EMPTY)
-        return store
-
-    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
-        await self.execute(";".join(SQL[kind]).format(id=instance_id))
-
-    async def execute(self, statements: str) -> None:
-        connection = await asyncpg.connect(self.url)
-        try:
-            await connection.execute(statements)
-        finally:
-            await connection.close()
+from durable.testing.conformance import RandomOperations, StoreLaws
+from tests.conformance.emptied_postgres import Postgres, a_database
 
 
 @pytest.fixture(scope="module")
 def url(postgres_server: servers.Server) -> Iterator[str]:
-    url = asyncio.run(postgres_server.create_database())
-    yield url
-    asyncio.run(postgres_server.drop_database(url))
+    yield from a_database(postgres_server)
 
 
 class TestPostgres(StoreLaws):

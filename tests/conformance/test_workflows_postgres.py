@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from zlib import crc32
 
-import asyncpg
 import pytest
 
-from durable.backends.contract import Backend
-from durable.backends.postgres import open_store
-from durable.testing.conformance import ManualClock, StoreUnderTest, WorkflowLaws
-from tests.conformance.wounds import SQL
+from durable.testing import servers
+from durable.testing.conformance import WorkflowLaws
+from tests.conformance.emptied_postgres import Postgres, a_database
 
 
-class Postgres(StoreUnderTest):
-    keeps_data = True
-    damages = frozenset(SQL)
-
-    def __init__(self, url: str, wakeups: str) -> None:
-        self.clock = ManualClock()
-        self.url = url
-        self.wakeups = wakeups
-
-    async def open(self) -> Backend:
-        return await open_store(self.url, clock=self.clock, wakeups=self.wakeups)
-
-    async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
-        connection = await asyncpg.connect(self.url)
-        try:
-            await connection.execute(";".join(SQL[kind]).format(id=instance_id))
-        finally:
-            await connection.close()
+@pytest.fixture(scope="module")
+def url(postgres_server: servers.Server) -> Iterator[str]:
+    yield from a_database(postgres_server)
 
 
 class TestPostgresCarriesWorkflows(WorkflowLaws):
     @pytest.fixture
-    def under_test(self, request: pytest.FixtureRequest, postgres_url: str) -> Postgres:
+    def under_test(self, request: pytest.FixtureRequest, url: str) -> Postgres:
         # Half of the laws, always the same half, without wake-ups: polling alone is right.
-        return Postgres(postgres_url, "off" if crc32(request.node.name.encode()) % 2 else "on")
+        return Postgres(url, wakeups="off" if crc32(request.node.name.encode()) % 2 else "on")

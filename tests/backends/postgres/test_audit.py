@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
 
 from durable.backends.contract import Backend
-from durable.backends.postgres import open_store
-from durable.testing.conformance import ManualClock, StoreUnderTest
+from durable.testing import servers
 from durable.testing.conformance.bench import Bench
 from tests.backends.test_sqlite_audit import KINDS, Kind
+from tests.conformance.emptied_postgres import Postgres, a_database
 
 
-class Database(StoreUnderTest):
-    keeps_data = True
-
-    def __init__(self, url: str) -> None:
-        self.clock = ManualClock()
-        self.url = url
-
-    async def open(self) -> Backend:
-        return await open_store(self.url, clock=self.clock, pool_size=3)
-
+class Database(Postgres):
     async def damage(self, store: Backend, kind: str, instance_id: str) -> None:
         connection = await asyncpg.connect(self.url)
         try:
@@ -32,9 +23,14 @@ class Database(StoreUnderTest):
             await connection.close()
 
 
+@pytest.fixture(scope="module")
+def url(postgres_server: servers.Server) -> Iterator[str]:
+    yield from a_database(postgres_server)
+
+
 @pytest.fixture
-async def bench(postgres_url: str) -> AsyncIterator[Bench]:
-    database = Database(postgres_url)
+async def bench(url: str) -> AsyncIterator[Bench]:
+    database = Database(url)
     bench = Bench(await database.open(), database)
     yield bench
     await bench.store.close()
