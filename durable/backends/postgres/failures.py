@@ -17,12 +17,17 @@ AGAIN = ("40001", "40P01", "55P03")
 CULPRITS = ("22", "23", "54")
 """Classes: data, integrity, limits of the program (a row too wide for an index)."""
 
+# A start with settings is refused by a pooler, and a statement prepared on another connection is not found.
+_POOLER = "this is PgBouncer, or another pooler, in front of the server; add ?pgbouncer=true ({text})"
 _HINTS = {
+    "08P01": _POOLER,
+    "26000": _POOLER,
+    "42P05": _POOLER,
     "28P01": "the password for user {user!r} is wrong",
     "28000": "the server does not let user {user!r} in ({text})",
     "3D000": "there is no database {database!r}; create it, or name another in the URL",
     "3F000": "there is no schema {schema!r}, and it could not be made",
-    "42501": "the grant is missing ({text}); see the how-to on operating for the grants",
+    "42501": "the grant is missing ({text}); see docs/how-to/grants.md",
     "42P01": "a table is missing ({text}): was the schema {schema!r} dropped? Open the store again to make it",
     "53300": "the server has no free connection ({text}); lower pool_size, or raise its max_connections",
     "53100": "the server's disk is full; nothing was written",
