@@ -8,10 +8,10 @@ STORE ?= sqlite
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check samples bench clean
+.PHONY: help run test check samples bench bench-peers clean
 
 help: ## Print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' Makefile | column -t -s @
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | column -t -s @
 	@echo
 	@echo "  ARGS='...' is handed on to the program or to pytest; JOBS=n is the number of test processes (4)."
 
@@ -54,9 +54,13 @@ samples: ## The samples' own tests
 	@.ci/environment base test >/dev/null
 	$(BIN)/python -m pytest -n $(JOBS) samples $(ARGS)
 
-bench: ## The benchmarks (python -m benchmarks)
+bench: ## The benchmarks (python -m benchmarks), on the stores that are there
 	@.ci/environment base run >/dev/null
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: ## The same work on other engines, which are installed below benchmarks/.peers
+	@.ci/environment base run >/dev/null
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 clean: ## Remove the environments, the caches and what was built
 	rm -rf .venv .venv-3.* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

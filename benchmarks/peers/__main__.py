@@ -1,0 +1,91 @@
+"""``python -m benchmarks.peers``: see README.md in the folder above."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+
+from benchmarks.peers import report
+from benchmarks.peers.contestants import BESIDE, OURS, PEERS, Contestant
+from benchmarks.peers.environments import Missing, python_of, restate_server, versions_of
+from benchmarks.peers.rounds import Line, alternate
+from benchmarks.report import write
+from benchmarks.stores.serving import Serving, serving
+
+RESULTS = Path(__file__).parent.parent / "results" / "peers.json"
+WORKLOADS = ("W1", "W2", "W3", "W4")
+
+
+def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> list[Contestant]:
+    """A name stands for all stores of a peer."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    found = [one for one in PEERS.values() if one.label in wanted or one.name in wanted]
+    known = {name for one in PEERS.values() for name in (one.label, one.name)}
+    if not found or set(wanted) - known:
+        raise click.BadParameter(f"choose from {', '.join(PEERS)}, with commas between", context, parameter)
+    return found
+
+
+@click.command()
+@click.option("--peers", default=",".join(PEERS), callback=_chosen, show_default=True)
+@click.option("--workloads", default=",".join(WORKLOADS), show_default=True)
+@click.option("--rounds", default=5, type=click.IntRange(min=1), show_default=True)
+@click.option("--seconds", default=3.0, show_default=True, help="Of a round.")
+@click.option("--quick", is_flag=True, help="Two rounds of a second: shows that it works.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, help="The JSON file."
+)
+def main(
+    peers: list[Contestant], workloads: str, rounds: int, seconds: float, quick: bool, output: Path
+) -> None:
+    """Measure the peers beside this project, alternating in one run."""
+    rounds, seconds = (2, 1.0) if quick else (rounds, seconds)
+    load = os.getloadavg()[0]
+    here = [one for one in peers if _is_there(one)]
+    ours = [OURS[store] for store in dict.fromkeys(BESIDE.get(one.store, one.store) for one in here)]
+    lines: list[Line] = []
+    with _postgres() as postgres:
+        for name in workloads.upper().split(","):
+            click.echo(f"{name}: {', '.join(one.label for one in [*ours, *here])} ...", err=True)
+            lines += alternate(name, [*ours, *here], rounds, seconds, postgres)
+    versions = {one.name: versions_of(one) for one in [*ours, *here]}
+    write(report.report_of(lines, versions, seconds=seconds, load=load), output)
+    click.echo(report.table(lines))
+    for line in lines:
+        if line.problem is not None:
+            click.echo(f"{line.workload} {line.contestant.label}, {line.in_flight} in flight: {line.problem}")
+    click.echo(f"{rounds} rounds of {seconds:g} s; load before: {load:.1f}; {versions}")
+    click.echo(f"written: {output}")
+
+
+def _is_there(one: Contestant) -> bool:
+    try:
+        click.echo(f"{one.label}: {python_of(one)}", err=True)
+        if one.name == "restate":
+            restate_server()
+    except Missing as problem:
+        click.echo(f"{one.label} is left out: {problem}", err=True)
+        return False
+    return True
+
+
+@contextmanager
+def _postgres() -> Iterator[Callable[[], Serving]]:
+    """A server, started when it is first asked for."""
+    with ExitStack() as stack:
+        started: list[Serving] = []
+
+        def server() -> Serving:
+            if not started:
+                started.append(stack.enter_context(serving("postgres")))
+            return started[0]
+
+        yield server
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Who is measured, on which store, and with how many workflows in flight: those with which each did best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ALONE = 1
+"""W4: one workflow at a time."""
+FAN_OUTS = 4
+"""W3: how many fan-outs of 100 at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """``program``: its file in ``programs``. ``in_flight``: of W1 and W2; each number is a line of its own.
+
+    ``environment`` and ``packages``: what pip installs, where; for ours ``None``. ``store``: sqlite, postgres, own,
+    memory.
+    """
+
+    name: str
+    store: str
+    program: str
+    in_flight: tuple[int, ...]
+    environment: str | None = None
+    packages: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """For tables and for ``--peers``."""
+        return f"{self.name}/{self.store}"
+
+    def loads(self, workload: str) -> tuple[int, ...]:
+        """How many in flight, for a workload."""
+        return {"W3": (FAN_OUTS,), "W4": (ALONE,)}.get(workload, self.in_flight)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """What its contestants have in common."""
+
+    name: str
+    packages: tuple[str, ...]
+    stores: dict[str, tuple[int, ...]]
+
+    def contestants(self) -> list[Contestant]:
+        """One a store."""
+        return [
+            Contestant(
+                name=self.name,
+                store=store,
+                program=f"peer_{self.name}.py",
+                in_flight=in_flight,
+                environment=self.name,
+                packages=self.packages,
+            )
+            for store, in_flight in self.stores.items()
+        ]
+
+
+OURS = {
+    store: Contestant(name="durable", store=store, program="ours.py", in_flight=(100,))
+    for store in ("sqlite", "postgres", "memory")
+}
+BESIDE = {"own": "postgres"}
+"""Which store of ours stands beside a peer that brings its own."""
+
+_PEERS = (
+    Peer(name="dbos", packages=("dbos",), stores={"sqlite": (10, 25), "postgres": (10, 25)}),
+    Peer(name="absurd", packages=("absurd-sdk", "absurdctl", "psycopg[binary]"), stores={"postgres": (100,)}),
+    Peer(
+        name="restate", packages=("restate-sdk", "hypercorn", "uvloop", "aiohttp"), stores={"own": (100, 300)}
+    ),
+    Peer(
+        name="edda",
+        packages=("edda-framework", "aiosqlite", "asyncpg"),
+        # More starts at once and its SQLite files are locked: the workflows fail.
+        stores={"sqlite": (2,), "postgres": (10, 25)},
+    ),
+    Peer(name="duroxide", packages=("duroxide",), stores={"sqlite": (25, 100), "postgres": (25, 100)}),
+    Peer(name="durabletask", packages=("durabletask",), stores={"memory": (25, 100)}),
+)
+PEERS = {one.label: one for peer in _PEERS for one in peer.contestants()}

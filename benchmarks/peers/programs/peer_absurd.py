@@ -1,0 +1,113 @@
+"""Absurd: worker processes that poll every 10 ms; the schema is that of ``absurdctl``.
+
+A fan-out is tasks of a second queue, begun in one step and waited for in another.
+"""
+
+# ruff: noqa: D103
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import deque
+from typing import Any
+
+import psycopg
+from absurd_sdk import Absurd
+from absurdctl import BUNDLED_SCHEMA_SQL
+from job import JOB, STEPS, WARM_UP, WIDTH, Readings, check
+
+POLL_SECONDS = 0.01
+WORKERS = 4
+BATCH = 10
+
+
+def done_result(app: Absurd, task_id: str, queue: str) -> Any:
+    while True:
+        found = app.fetch_task_result(task_id, queue_name=queue)
+        if found is not None and found.state == "completed":
+            return found.result
+        if found is not None and found.state in ("failed", "cancelled"):
+            raise RuntimeError(f"{task_id}: {found}")
+        time.sleep(POLL_SECONDS)
+
+
+def one_activity(number: int, context: Any) -> int:
+    return int(context.step("add", lambda: number + 1))
+
+
+def ten_in_sequence(number: int, context: Any) -> int:
+    for step in range(STEPS):
+        number = context.step(f"add-{step}", lambda number=number: number + 1)
+    return number
+
+
+def serve(queue: str, batch: int) -> None:
+    app = Absurd(JOB["url"], queue_name=queue)
+
+    def fan_out(number: int, context: Any) -> int:
+        def begin() -> list[str]:
+            return [
+                str(
+                    app.spawn("W1", number + n, queue="leaves", idempotency_key=f"{context.task_id}-{n}")[
+                        "task_id"
+                    ]
+                )
+                for n in range(WIDTH)
+            ]
+
+        leaves = context.step("begin", begin)
+        return int(context.step("wait", lambda: sum(done_result(app, leaf, "leaves") for leaf in leaves)))
+
+    for name, handler in (
+        ("W1", one_activity),
+        ("W2", ten_in_sequence),
+        ("W3", fan_out),
+        ("W4", one_activity),
+    ):
+        app.register_task(name, queue=queue)(handler)
+    app.start_worker(poll_interval=POLL_SECONDS, concurrency=1, batch_size=batch)
+
+
+def workers() -> list[multiprocessing.Process]:
+    if JOB["workload"] == "W3":
+        plans = [("default", 1)] * JOB["in_flight"] + [("leaves", BATCH)] * WORKERS
+    else:
+        plans = [("default", 1 if JOB["in_flight"] == 1 else BATCH)] * (
+            1 if JOB["in_flight"] == 1 else WORKERS
+        )
+    found = [multiprocessing.Process(target=serve, args=plan, daemon=True) for plan in plans]
+    for process in found:
+        process.start()
+    return found
+
+
+def main() -> None:
+    with psycopg.connect(JOB["url"], autocommit=True) as db:
+        db.execute(BUNDLED_SCHEMA_SQL)
+    app = Absurd(JOB["url"])
+    app.create_queue("default")
+    app.create_queue("leaves")
+    serving = workers()
+
+    def spawn(number: int) -> str:
+        return str(app.spawn(JOB["workload"], number, queue="default")["task_id"])
+
+    for number in range(WARM_UP):
+        check(number, done_result(app, spawn(number), "default"))
+    readings = Readings()
+    flying: deque[tuple[int, float, str]] = deque()
+    while True:
+        # Results are taken in the order of the starts: one look a workflow, whatever is in flight.
+        while len(flying) < JOB["in_flight"] and (number := readings.next_number()) is not None:
+            flying.append((number, time.perf_counter(), spawn(number)))
+        if not flying:
+            break
+        number, began, task_id = flying.popleft()
+        readings.done(number, began, done_result(app, task_id, "default"))
+    readings.say()
+    for process in serving:
+        process.terminate()
+
+
+if __name__ == "__main__":
+    main()
