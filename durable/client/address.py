@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from durable.backends.contract import Backend
 from durable.errors import BackendError
@@ -16,14 +16,17 @@ from durable.errors import BackendError
 DEFAULT_URL = "sqlite:///./durable.db"
 DEFAULT_POLL_SECONDS = 1.0
 PLANNED = ("redis", "redis+cluster", "postgresql", "mysql")
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):[^@/]*@")
+# Greedy, up to the last "@": a password with "@", "/" or "?" in it is none the less one.
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
+_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=).*", re.IGNORECASE | re.DOTALL)
+_NOT_ENCODED = re.compile(r"[^:/?#]+://[^:@/?#]*:(?!\d+/)[^@/?#]*[/?#].*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """A store's URL without the options that are not the store's own."""
 
-    url: str
+    url: str = field(repr=False)
     scheme: str
     poll_seconds: float
 
@@ -31,7 +34,7 @@ class Address:
     def of(cls, url: str | None) -> Address:
         """Read a URL (``None``: ``DURABLE_URL``, else the default). Raises ``ValueError`` for what is none."""
         url = url or os.environ.get("DURABLE_URL") or DEFAULT_URL
-        split = urlsplit(url)
+        split = _split(url)
         if not split.scheme or "://" not in url:
             raise ValueError(
                 f"{without_password(url)!r} is no store's URL: write sqlite:///file.db, memory:// or the like"
@@ -40,6 +43,19 @@ class Address:
         poll = _poll_of(options.pop("poll", None), url)
         query = f"?{urlencode(options)}" if options else ""
         return cls(url=url.split("?", 1)[0] + query, scheme=split.scheme, poll_seconds=poll)
+
+
+def _split(url: str) -> SplitResult:
+    if _NOT_ENCODED.match(url):
+        raise ValueError(
+            f"{without_password(url)}: write '/', '?' and '#' in a user name or password as %2F, %3F and %23"
+        )
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ValueError(
+            f"{without_password(url)}: write '[' and ']' in a user name or password as %5B and %5D"
+        ) from None
 
 
 async def open_backend(address: Address, settings: Mapping[str, Any]) -> Backend:
@@ -62,13 +78,18 @@ async def open_backend(address: Address, settings: Mapping[str, Any]) -> Backend
     try:
         store: Backend = await opener(address.url, **settings)
     except ValueError as error:
-        raise ValueError(f"{without_password(address.url)}: {error}") from None
+        said = str(error).replace(
+            address.url.partition("?")[0], without_password(address.url).partition("?")[0]
+        )
+        raise ValueError(f"{without_password(address.url)}: {said}") from None
     return store
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    return _PASSWORD.sub(r"\1:***@", url)
+    """The URL as it may be shown, also if it is none or its password is not written as it should be."""
+    if "://" not in url:
+        return re.sub(r":.*@", ":***@", url, flags=re.DOTALL)
+    return _OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
 def _unknown(address: Address) -> str:
