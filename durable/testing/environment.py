@@ -64,7 +64,8 @@ def environments_of_a_test() -> Iterator[list[Environment]]:
 class Recorded:
     """A run that an environment has carried: its history as text, and the workflow that it followed.
 
-    ``workflow`` is ``None`` for one that was mocked, ``codec`` what its payloads were encoded with.
+    ``workflow`` is ``None`` for one that was mocked, ``codec`` what its payloads were encoded with,
+    ``context`` what travelled.
     """
 
     instance_id: str
@@ -73,6 +74,7 @@ class Recorded:
     text: str
     workflow: Workflow[..., Any] | None
     codec: Codec | None = None
+    context: tuple[ContextVar[Any], ...] = ()
 
 
 class Environment:
@@ -101,7 +103,8 @@ class Environment:
         context: Iterable[ContextVar[Any]] = (),
         hooks: Iterable[Hooks] = (),
     ) -> None:
-        self._propagation = Propagation(context)
+        self._context = tuple(context)
+        self._propagation = Propagation(self._context)
         self._hooks = HookList(hooks)
         self._definitions: list[Definition] = []
         self._finds = True
@@ -379,6 +382,7 @@ class Environment:
             text=history_text(view, events),
             workflow=self._workflow(view.workflow, view.version),
             codec=self._codec,
+            context=self._context,
         )
 
     def _workflow(self, name: str, version: str) -> Workflow[..., Any] | None:

@@ -12,6 +12,7 @@ import linecache
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from durable.core.divergence import differs, in_another_order
 from durable.core.events import KINDS, Event, RunStarted
 from durable.core.failure import known_exceptions
 from durable.core.history import check, decode_history
+from durable.core.hooks import Propagation
 from durable.core.payload import MAX_PAYLOAD_BYTES, Codec, Converter, PlainCodec
 from durable.core.replay import Run, load
 from durable.core.watchdog import StepTooLong, Watchdog
@@ -60,13 +62,15 @@ def replay(
     max_payload: int = MAX_PAYLOAD_BYTES,
     same_code: bool = False,
     step_timeout: float | None = None,
+    context: Iterable[ContextVar[Any]] = (),
 ) -> None:
     """Run ``workflow`` over a history and compare everything it asks for with what was recorded.
 
     ``history`` is the text of ``client.export_history(id)``, or the events of the run: stored lines, records, or what
     ``instance.history()`` gives. Only the text says whose history it is; for events, ``run_id`` and ``instance_id`` do
-    (the order of sets and the run's random numbers come from the run id). ``codec`` and ``max_payload`` are those of
-    the `durable.connect` that the worker had. May be called from inside of a running loop, which it blocks meanwhile.
+    (the order of sets and the run's random numbers come from the run id). ``codec``, ``max_payload`` and ``context``
+    are those of the `durable.connect` that the worker had. May be called from inside of a running loop, which it blocks
+    meanwhile.
 
     Another argument in the same place is no divergence, since code may change what it sends; the same arguments in
     another order are one, for that is what iterating a set of strings comes to. With ``same_code`` every other
@@ -83,8 +87,9 @@ def replay(
     if recorded.workflow != definition.name:
         raise ValueError(f"this is a history of workflow {recorded.workflow!r}, not of {definition.name!r}")
     converter = Converter(codec=codec or PlainCodec(), max_payload_bytes=max_payload)
+    propagation = Propagation(context)
     with _watched(step_timeout) as watchdog:
-        _beside_any_loop(lambda: _replayed(definition, recorded, converter, same_code, watchdog))
+        _beside_any_loop(lambda: _replayed(definition, recorded, converter, propagation, same_code, watchdog))
 
 
 @contextmanager
@@ -109,6 +114,7 @@ def _replayed(
     definition: WorkflowDefinition,
     recorded: _Recorded,
     converter: Converter,
+    propagation: Propagation,
     same_code: bool,
     watchdog: Watchdog | None,
 ) -> None:
@@ -120,6 +126,7 @@ def _replayed(
             recorded.events,
             converter=converter,
             known=known_exceptions(),
+            propagation=propagation,
             watchdog=watchdog,
             begun=recorded.begun,
             compare=True,

@@ -35,7 +35,7 @@ def replay_thoroughly(
         _replay(run, run.text, "replayed from scratch")
         for end, text in _prefixes(run.text) if evicting else ():
             _replay(run, text, f"evicted behind event {end} and replayed")
-        if others is not None and run.codec is None:
+        if others is not None and run.codec is None and not run.context:
             report = others.replay(run.workflow, run.text)
             if report is not None:
                 raise NonDeterminismError(f"{_name(run)} was replayed in another process: {report}")
@@ -44,7 +44,7 @@ def replay_thoroughly(
 def _replay(run: Recorded, text: str, how: str) -> None:
     assert run.workflow is not None
     try:
-        replay(run.workflow, text, codec=run.codec, same_code=True)
+        replay(run.workflow, text, codec=run.codec, context=run.context, same_code=True)
     except NonDeterminismError as error:
         raise NonDeterminismError(
             f"{_name(run)} was {how}: {error}",

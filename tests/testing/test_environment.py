@@ -11,6 +11,7 @@ import pytest
 
 import durable
 from durable.testing import Environment, Stuck
+from durable.testing.thorough import replay_thoroughly
 from tests.testing import other_definitions
 
 DAY = 24 * 3600.0
@@ -536,6 +537,7 @@ async def test_context_and_hooks_are_those_of_connect() -> None:
     async with Environment([travels, whose], context=[tenant], hooks=[Look()]) as env:
         tenant.set("shop")
         assert await env.run(travels) == ["shop", "shop"]
+    replay_thoroughly(env.recorded)
     assert seen == ["travels"]
 
 
