@@ -12,8 +12,8 @@ from durable.backends.postgres.address import Address
 from durable.backends.sql.server.session import Again, Culprit
 from durable.errors import BackendError
 
-AGAIN = ("40001", "40P01", "55P03")
-"""Serialisation failure, deadlock, a lock waited for too long."""
+AGAIN = ("40001", "40P01", "55P03", "53200")
+"""Serialisation failure, deadlock, a lock waited for too long; no room in the table of locks (the reserved ids)."""
 CULPRITS = ("22", "23", "54")
 """Classes: data, integrity, limits of the program (a row too wide for an index)."""
 

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,7 +16,7 @@ import asyncpg
 import pytest
 
 from durable.backends.postgres import migrating, open_store
-from durable.backends.postgres.address import parse_url
+from durable.backends.postgres.address import OPTIONS, parse_url
 from durable.backends.records import Accepted, Created, InstanceRef
 from durable.backends.sql.server.tables import TABLES
 from durable.errors import BackendError
@@ -68,6 +69,11 @@ async def test_what_a_url_cannot_say_is_a_value_error(tail: str, complaint: str)
     with pytest.raises(ValueError, match=re.escape(complaint)) as caught:
         await open_store(f"postgresql://me:s3cret@127.0.0.1:1/shop{tail}")
     assert "s3cret" not in str(caught.value)
+
+
+def test_the_reference_knows_every_option() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "postgresql.md"
+    assert [name for name in OPTIONS if f"`{name}`" not in page.read_text()] == []
 
 
 @pytest.mark.parametrize("url", ["postgresql://", "postgresql://me@host", "postgresql://host/shop"])
