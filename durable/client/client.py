@@ -231,6 +231,8 @@ class Client:
         self.clock.hear(now_us)
         match answer:
             case Created(run_id=run_id) | Existing(run_id=run_id):
+                if isinstance(answer, Created) and connection is None:
+                    self.waiting.born(new.instance_id)
                 return Instance(self, new.instance_id, run_id, _definition_of(workflow))
             case Taken(workflow=holder, state=state):
                 raise InstanceAlreadyExists(

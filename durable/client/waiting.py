@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from durable.backends.contract import Backend
 from durable.backends.records import CLOSED_STATES, InstanceRef, InstanceView
-from durable.backends.wakeup import Listener
+from durable.backends.wakeup import MAX_IDS, Listener
 from durable.errors import BackendError
 
 FIRST_POLL_SECONDS = 0.05
@@ -44,6 +44,8 @@ class Waiting:
         self._numbers = count()
         self._wanted: dict[InstanceRef, None] = {}
         """What the next look-up is to ask for."""
+        self._unheard: set[str] = set()
+        """Instances that were made while the bell was listened to, and of which it has said nothing yet: they run."""
         self._listener: Listener | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -55,16 +57,22 @@ class Waiting:
         if ref not in refs:
             self._poll_after(ref, FIRST_POLL_SECONDS)
         refs.setdefault(ref, set()).add(future)
-        self._wanted[ref] = None
+        if ref.instance_id not in self._unheard:
+            self._wanted[ref] = None
         if self._listener is None:
             self._listener = self._store.bell.listen("closed")
             self._task = loop.create_task(self._look(self._listener))
-        else:
+        elif self._wanted:
             self._listener.hear(())
         try:
             return await future
         finally:
             self._forget(ref, future)
+
+    def born(self, instance_id: str) -> None:
+        """This instance was made just now: there is no need to look whether it has ended, before the bell says so."""
+        if self._listener is not None and len(self._unheard) < MAX_IDS:
+            self._unheard.add(instance_id)
 
     async def close(self) -> None:
         """Stop looking; those who still wait are cancelled."""
@@ -115,6 +123,7 @@ class Waiting:
             self._listener = self._task = None
             self._polls.clear()
             self._wanted.clear()
+            self._unheard.clear()
 
     def _is_awaited(self, ref: InstanceRef) -> bool:
         return ref in self._futures.get(ref.instance_id, ())
@@ -134,6 +143,10 @@ class Waiting:
         return max(0.0, at - asyncio.get_running_loop().time())
 
     def _heard(self, ids: Collection[str] | None) -> None:
+        if ids is None:
+            self._unheard.clear()
+        else:
+            self._unheard.difference_update(ids)
         for instance_id in self._futures if ids is None else ids:
             for ref in self._futures.get(instance_id, ()):
                 self._wanted[ref] = None

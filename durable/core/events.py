@@ -305,13 +305,18 @@ _VALUES: dict[type[Event], attrgetter[tuple[Any, ...]]] = {
 }
 """The values of those fields. (The time stands behind them because an `attrgetter` of one name gives no tuple.)"""
 
+_TEXTS: dict[type[Event], tuple[str, ...]] = {
+    cls: tuple(f.name for f in fields(cls) if f.type in ("str", "str | None")) for cls in _CLASSES
+}
+"""Which fields hold a text, or nothing."""
+
 
 def weight(event: Event) -> int:
     """About how many bytes an event takes: the same whether it just happened or is replayed, and cheap to know."""
     total = _BASE_WEIGHT
-    for value in _VALUES[type(event)](event):
-        if isinstance(value, str):
-            total += len(value)
+    for name in _TEXTS[type(event)]:
+        if text := getattr(event, name):
+            total += len(text)
     if isinstance(event, RunStarted):
         total += sum(len(payload) for _, payload in event.signals)
     return total

@@ -70,6 +70,23 @@ class Outcome:
     """What did not fit into the same checkpoint, to be written after it, in order."""
 
 
+def put_before(events: tuple[Event, ...], commands: tuple[Command, ...], outcome: Outcome) -> Outcome:
+    """The outcome with these in front. Written out: `dataclasses.replace` takes ten times as long, in each step."""
+    return Outcome(
+        events=events + outcome.events,
+        commands=commands + outcome.commands,
+        vars=outcome.vars,
+        status=outcome.status,
+        published=outcome.published,
+        end=outcome.end,
+        wake_at_us=outcome.wake_at_us,
+        fired_until_us=outcome.fired_until_us,
+        left=outcome.left,
+        inputs=outcome.inputs,
+        further=outcome.further,
+    )
+
+
 class _Part:
     """An `Outcome` in the making."""
 

@@ -23,14 +23,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from durable.backends.records import ActivityRef, ActivityTask, HeldLease
 from durable.core.commands import ScheduleActivity
 from durable.core.definition import ActivityOptions
 from durable.core.events import ActivityScheduled
-from durable.core.replay import Outcome
+from durable.core.replay import Outcome, put_before
 from durable.worker.warm import Piece, WarmRun
 
 if TYPE_CHECKING:
@@ -61,11 +60,8 @@ class LocalActivities:
         """The piece with what was kept back from the last checkpoint in front of it: that is written now."""
         if not warm.owed:
             return piece
-        outcome = replace(
-            piece.outcome,
-            events=(*(event for event, _ in warm.owed), *piece.outcome.events),
-            commands=(*(command for _, command in warm.owed), *piece.outcome.commands),
-        )
+        events = tuple(event for event, _ in warm.owed)
+        outcome = put_before(events, tuple(command for _, command in warm.owed), piece.outcome)
         return Piece(outcome=outcome, taken=piece.taken, consumed=piece.consumed, seen=piece.seen)
 
     def keep_back(self, warm: WarmRun, outcome: Outcome) -> tuple[ScheduleActivity, ...]:

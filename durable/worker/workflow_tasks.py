@@ -274,9 +274,11 @@ class WorkflowTasks:
     def _drawn_up(self, warm: WarmRun, piece: Piece, kept: tuple[commands.ScheduleActivity, ...]) -> Written:
         outcome, taken = piece.outcome, piece.taken
         here = self._runs_here(warm, outcome, kept)
-        lease = self._parts.held_lease()
-        leases = warm.rowless | dict.fromkeys(here, lease)
         still_local = bool(here or kept) or len(warm.local) > len(taken.results)
+        lease = self._parts.held_lease() if still_local else None
+        leases = dict(warm.rowless)
+        if lease is not None:
+            leases |= dict.fromkeys(here, lease)
         checkpoint = checkpoint_of(
             warm.task,
             warm.head,
@@ -287,7 +289,7 @@ class WorkflowTasks:
             answered=taken.numbers if warm.rowless else (),
             leases=leases,
             kept=len(kept),
-            lease=lease if still_local else None,
+            lease=lease,
         )
         return Written(
             checkpoint=checkpoint,

@@ -105,3 +105,13 @@ def test_shapes_hold_kind_number_and_name_and_nothing_else() -> None:
         time_us=0, number=1, workflow="w", instance_id="i", run_id="r", args="[]", queue="q"
     )
     assert commands.describe(child) == "child_scheduled 'w' (command 1)"
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("full", [True, False])
+def test_an_event_weighs_what_it_has_always_weighed(kind: type[Event], full: bool) -> None:
+    """Runs can ask how long their history is: what an event weighs may differ between no two releases."""
+    event = _sample(kind, full=full)
+    texts = [getattr(event, one.name) for one in fields(kind)]
+    carried = sum(len(payload) for _, payload in getattr(event, "signals", ()))
+    assert events.weight(event) == 60 + carried + sum(len(text) for text in texts if isinstance(text, str))
