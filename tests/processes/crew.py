@@ -30,6 +30,9 @@ class Hand:
     def pid(self) -> int:
         return self.process.pid
 
+    def is_ready(self) -> bool:
+        return self.log.with_name(f"ready-{self.pid}").exists()
+
     async def kill(self) -> None:
         self.process.kill()
         await self.process.wait()
@@ -77,7 +80,17 @@ class Crew:
                 sys.stdout.write(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}\n")
 
     async def start(self, count: int = 1, **told: Any) -> list[Hand]:
-        return [await self._start(told) for _ in range(count)]
+        """Returns when they have a connection, and would hear SIGTERM."""
+        hands = [await self._start(told) for _ in range(count)]
+        await self._are_ready(hands)
+        return hands
+
+    async def _are_ready(self, hands: list[Hand]) -> None:
+        """Or have ended already: some are to die at once."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for hand in hands:
+                while hand.process.returncode is None and not hand.is_ready():  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
 
     async def _start(self, told: dict[str, Any]) -> Hand:
         self._started += 1
