@@ -25,6 +25,7 @@ def test_the_demo_survives_kill_9_on_a_server(service: str) -> None:
     ) as process:
         assert process.stdout is not None
         lines = []
+        demo = 0
         for line in process.stdout:
             lines.append(line)
             started = re.search(r"Kill me \(pid (\d+)\)", line)

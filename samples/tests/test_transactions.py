@@ -5,16 +5,34 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
+from durable.testing import servers
 from samples.transactions import demo
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-async def test_rows_and_workflows_come_together_and_money_is_booked_once(tmp_path: Path) -> None:
-    for _ in range(2):
-        ann, bob, eve = await demo.run(tmp_path / "shop.db")
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'shop.db'}"
+        return
+    try:
+        async with servers.private(request.param) as server, server.database() as url:
+            yield url
+    except servers.Unavailable as missing:
+        if servers.required(request.param):
+            raise
+        pytest.skip(str(missing))
+
+
+async def test_rows_and_workflows_come_together_and_money_is_booked_once(url: str) -> None:
+    for new in (True, False):
+        ann, bob, eve = await demo.run(url, new=new)
         assert (ann.row, ann.workflow, ann.booked_cents, ann.paid) == (
             True,
             "booked in attempt 1",

@@ -14,17 +14,20 @@ from samples.transactions import demo
 
 @click.command()
 @click.option(
+    "--url", help="A database on a server, with no tables of the shop yet: postgresql://... or mysql://..."
+)
+@click.option(
     "--db",
     type=click.Path(path_type=Path),
     default=Path("transactions.db"),
     show_default=True,
-    help="The file of the shop's tables and of the engine's.",
+    help="Or a file: of the shop's tables and of the engine's.",
 )
-def main(db: Path) -> None:
+def main(url: str | None, db: Path) -> None:
     """Order rows with their workflows, and money that is booked exactly once."""
     logging.getLogger("durable").setLevel(logging.ERROR)  # advice about the SQLite version is for workers
     try:
-        found = asyncio.run(demo.run(db))
+        found = asyncio.run(demo.run(url or f"sqlite:///{db}", new=url is not None or not db.exists()))
     except durable.DurableError as error:
         raise click.ClickException(str(error)) from error
     for one in found:

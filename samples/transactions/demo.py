@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
-
-import aiosqlite
+from typing import Any
 
 import durable
+from samples.transactions.database import connected, execute, transaction
 from samples.transactions.shop import book, handle_order, make_tables, order
 
 
@@ -23,27 +22,35 @@ class Account:
     paid: bool
 
 
-async def run(file: Path) -> list[Account]:
-    """Run the demo on this file (each time with orders of its own); gives what came of it."""
+class ChangedHerMind(Exception):
+    """And so there shall be no order."""
+
+
+async def run(url: str, *, new: bool = True) -> list[Account]:
+    """Run the demo on this database, with orders of its own; ``new``: the shop has no tables there yet."""
     batch = secrets.token_hex(2)
-    url = f"sqlite:///{file}"
-    async with durable.connect(url) as client, aiosqlite.connect(file) as db:
-        await make_tables(db)
+    async with durable.connect(url) as client, connected(url) as db:
+        if new:
+            await make_tables(db)
         async with durable.Worker(client, [handle_order, book]):
-            ann = await order(client, db, f"ann-{batch}", 1_200)
-            await db.commit()
-            await order(client, db, f"eve-{batch}", 9_900)
-            await db.rollback()  # she changed her mind: no row, and nothing was ever started
-            bob = await order(client, db, f"bob-{batch}", 4_900)
-            await db.commit()
+            async with transaction(db):
+                ann = await order(client, db, f"ann-{batch}", 1_200)
+            try:
+                async with transaction(db):
+                    await order(client, db, f"eve-{batch}", 9_900)
+                    raise ChangedHerMind
+            except ChangedHerMind:
+                pass  # no row, and nothing was ever started
+            async with transaction(db):
+                bob = await order(client, db, f"bob-{batch}", 4_900)
             await ann.result(timeout=30)
             await bob.result(timeout=30)
         return [await _account(client, db, f"{name}-{batch}") for name in ("ann", "bob", "eve")]
 
 
-async def _account(client: durable.Client, db: aiosqlite.Connection, order_id: str) -> Account:
-    rows = list(await db.execute_fetchall("SELECT paid FROM orders WHERE id = ?", (order_id,)))
-    booked = await db.execute_fetchall("SELECT cents FROM bookings WHERE order_id = ?", (order_id,))
+async def _account(client: durable.Client, db: Any, order_id: str) -> Account:
+    rows = await execute(db, "SELECT paid FROM orders WHERE id = ?", order_id)
+    booked = await execute(db, "SELECT cents FROM bookings WHERE order_id = ?", order_id)
     return Account(
         order_id=order_id,
         row=bool(rows),

@@ -1,4 +1,4 @@
-"""A shop whose orders and account are in the engine's file.
+"""A shop whose orders and account are in the engine's database.
 
 An order's row and the workflow that handles it come in one transaction (`order`): no row without its workflow, no
 workflow without its row. The booking and its activity's result come in one transaction (`book`): the engine may call
@@ -7,28 +7,26 @@ the function again after a crash, but what an earlier call wrote is then either 
 
 from __future__ import annotations
 
-import aiosqlite
+from typing import Any
 
 import durable
+from samples.transactions.database import execute
 
 TABLES = (
-    "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, cents INTEGER NOT NULL, paid INTEGER NOT NULL DEFAULT 0)",
-    "CREATE TABLE IF NOT EXISTS bookings (order_id TEXT NOT NULL, cents INTEGER NOT NULL)",
+    "CREATE TABLE orders (id VARCHAR(64) PRIMARY KEY, cents INTEGER NOT NULL, paid INTEGER NOT NULL)",
+    "CREATE TABLE bookings (order_id VARCHAR(64) NOT NULL, cents INTEGER NOT NULL)",
 )
 
 
-async def make_tables(db: aiosqlite.Connection) -> None:
-    """The shop's own tables."""
+async def make_tables(db: Any) -> None:
+    """The shop's own tables, once."""
     for statement in TABLES:
-        await db.execute(statement)
-    await db.commit()
+        await execute(db, statement)
 
 
-async def order(
-    client: durable.Client, db: aiosqlite.Connection, id: str, cents: int
-) -> durable.Instance[str]:
-    """Write an order and start its workflow. Neither is there until the caller commits."""
-    await db.execute("INSERT INTO orders (id, cents) VALUES (?, ?)", (id, cents))
+async def order(client: durable.Client, db: Any, id: str, cents: int) -> durable.Instance[str]:
+    """Write an order and start its workflow, in the open transaction. Neither is there until the caller commits."""
+    await execute(db, "INSERT INTO orders VALUES (?, ?, 0)", id, cents)
     return await client.create_instance(handle_order, id, cents, id=f"order-{id}", connection=db)
 
 
@@ -37,8 +35,8 @@ async def book(order_id: str, cents: int, interrupted: int = 0) -> str:
     """Book the money. ``interrupted``: so many attempts fail when everything is written but not yet returned."""
     attempt = durable.activity_info().attempt
     async with durable.transaction() as db:
-        await db.execute("INSERT INTO bookings VALUES (?, ?)", (order_id, cents))
-        await db.execute("UPDATE orders SET paid = 1 WHERE id = ?", (order_id,))
+        await execute(db, "INSERT INTO bookings VALUES (?, ?)", order_id, cents)
+        await execute(db, "UPDATE orders SET paid = 1 WHERE id = ?", order_id)
         if attempt <= interrupted:
             raise ConnectionError("the lights went out")
     return f"booked in attempt {attempt}"
