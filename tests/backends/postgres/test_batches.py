@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from durable.backends.records import (
     Created,
     Extended,
     InstanceRef,
+    OutboxEvent,
     Parent,
     Refused,
     Send,
@@ -150,3 +152,28 @@ async def test_a_lease_whose_row_is_held_for_long_is_not_given_up(
             await store.release([ActivityLease(ref=task.ref, token=task.token)])
     await other.close()
     assert (await store.release([ActivityLease(ref=task.ref, token=task.token)])).items == [Accepted()]
+
+
+async def test_claims_of_the_outbox_go_one_at_a_time(store: Any, postgres_url: str) -> None:
+    """Two at once would not see what the other takes, and one would be handed what comes behind it."""
+    await store.create([first := new()])
+    events = tuple(OutboxEvent(id=f"a-1/{n}", topic="t", payload="{}") for n in range(4))
+    await store.commit([step(first, outbox=events)])
+    other = await open_store(postgres_url, wakeups="off")
+    taken, commit = asyncio.Event(), asyncio.Event()
+
+    async def slowly(session: Any) -> Any:
+        items, _ = await store._outbox_claims.claim(session, claimant("w1", LEASE_US), 2)
+        taken.set()
+        await commit.wait()
+        return items
+
+    one = asyncio.create_task(store._database.transact(slowly))
+    await taken.wait()
+    two = asyncio.create_task(other.claim_outbox(claimant("w2", LEASE_US), 2))
+    await asyncio.sleep(0.1)
+    assert not two.done()
+    commit.set()
+    assert [event.id for event in await one] == ["a-1/0", "a-1/1"]
+    assert list((await two).items) == [], "a run's events are with one claimant until they are out"
+    await other.close()
