@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from benchmarks.stores.serving import Serving
 
 PROGRAMS = Path(__file__).parent / "programs"
 ROOT = Path(__file__).parent.parent.parent
-ROUND_SECONDS = 120.0
-"""A round that takes longer has come to a halt."""
+PATIENCE_SECONDS = 30.0
+"""A round that takes so much longer than it should, with start and end, has come to a halt."""
 
 
 class Broken(Exception):
@@ -82,7 +83,7 @@ def _round(line: Line, seconds: float, postgres: Callable[[], Serving]) -> None:
         }
         try:
             line.rounds.append(_run(one, job))
-        except (Broken, subprocess.TimeoutExpired) as problem:
+        except Broken as problem:
             line.problem = str(problem)
 
 
@@ -103,13 +104,30 @@ def _run(one: Contestant, job: dict[str, object]) -> Readings:
     else:
         command = [str(python_of(one)), str(PROGRAMS / one.program), json.dumps(job)]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=ROUND_SECONDS
-    )
-    for line in done.stdout.splitlines():
+    out, problem = _output(command, environ, PATIENCE_SECONDS + float(str(job["seconds"])))
+    for line in out.splitlines():
         if line.startswith("READINGS "):
             found = json.loads(line.removeprefix("READINGS "))
             return Readings(seconds=found["seconds"], latencies=tuple(found["latencies"]))
-    raise Broken(
-        (done.stderr or done.stdout).strip()[-300:] or f"exit {done.returncode}, and nothing printed"
+    raise Broken((problem or out).strip()[-300:] or "it printed nothing")
+
+
+def _output(command: Sequence[str], environ: dict[str, str], patience: float) -> tuple[str, str]:
+    """What a program prints. Its processes end with it, also those that it leaves behind."""
+    program = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+    try:
+        return program.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        return "", f"it was not done after {patience:.0f} s"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()

@@ -7,6 +7,7 @@ A fan-out is tasks of a second queue, begun in one step and waited for in anothe
 from __future__ import annotations
 
 import multiprocessing
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -18,6 +19,8 @@ from job import JOB, STEPS, WARM_UP, WIDTH, Readings, check
 
 POLL_SECONDS = 0.01
 WORKERS = 4
+CLIENTS = 4
+"""Threads with a connection each, which start workflows and wait for them."""
 BATCH = 10
 
 
@@ -46,24 +49,15 @@ def serve(queue: str, batch: int) -> None:
 
     def fan_out(number: int, context: Any) -> int:
         def begin() -> list[str]:
-            return [
-                str(
-                    app.spawn("W1", number + n, queue="leaves", idempotency_key=f"{context.task_id}-{n}")[
-                        "task_id"
-                    ]
-                )
-                for n in range(WIDTH)
-            ]
+            return [str(app.spawn("leaf", number + n, queue="leaves")["task_id"]) for n in range(WIDTH)]
 
         leaves = context.step("begin", begin)
         return int(context.step("wait", lambda: sum(done_result(app, leaf, "leaves") for leaf in leaves)))
 
-    for name, handler in (
-        ("W1", one_activity),
-        ("W2", ten_in_sequence),
-        ("W3", fan_out),
-        ("W4", one_activity),
-    ):
+    handlers = {"W1": one_activity, "W2": ten_in_sequence, "W3": fan_out, "W4": one_activity}
+    if queue == "leaves":
+        handlers = {"leaf": one_activity}
+    for name, handler in handlers.items():
         app.register_task(name, queue=queue)(handler)
     app.start_worker(poll_interval=POLL_SECONDS, concurrency=1, batch_size=batch)
 
@@ -71,14 +65,31 @@ def serve(queue: str, batch: int) -> None:
 def workers() -> list[multiprocessing.Process]:
     if JOB["workload"] == "W3":
         plans = [("default", 1)] * JOB["in_flight"] + [("leaves", BATCH)] * WORKERS
+    elif JOB["in_flight"] == 1:
+        plans = [("default", 1)]
     else:
-        plans = [("default", 1 if JOB["in_flight"] == 1 else BATCH)] * (
-            1 if JOB["in_flight"] == 1 else WORKERS
-        )
+        plans = [("default", BATCH)] * WORKERS
     found = [multiprocessing.Process(target=serve, args=plan, daemon=True) for plan in plans]
     for process in found:
         process.start()
     return found
+
+
+def spawn(app: Absurd, number: int) -> str:
+    return str(app.spawn(JOB["workload"], number, queue="default")["task_id"])
+
+
+def client(readings: Readings, in_flight: int) -> None:
+    """Results are taken in the order of the starts: one look a workflow, or few, whatever is in flight."""
+    app = Absurd(JOB["url"])
+    flying: deque[tuple[int, float, str]] = deque()
+    while True:
+        while len(flying) < in_flight and (number := readings.next_number()) is not None:
+            flying.append((number, time.perf_counter(), spawn(app, number)))
+        if not flying:
+            return
+        number, began, task_id = flying.popleft()
+        readings.done(number, began, done_result(app, task_id, "default"))
 
 
 def main() -> None:
@@ -88,22 +99,17 @@ def main() -> None:
     app.create_queue("default")
     app.create_queue("leaves")
     serving = workers()
-
-    def spawn(number: int) -> str:
-        return str(app.spawn(JOB["workload"], number, queue="default")["task_id"])
-
     for number in range(WARM_UP):
-        check(number, done_result(app, spawn(number), "default"))
+        check(number, done_result(app, spawn(app, number), "default"))
     readings = Readings()
-    flying: deque[tuple[int, float, str]] = deque()
-    while True:
-        # Results are taken in the order of the starts: one look a workflow, whatever is in flight.
-        while len(flying) < JOB["in_flight"] and (number := readings.next_number()) is not None:
-            flying.append((number, time.perf_counter(), spawn(number)))
-        if not flying:
-            break
-        number, began, task_id = flying.popleft()
-        readings.done(number, began, done_result(app, task_id, "default"))
+    each = max(1, JOB["in_flight"] // CLIENTS)
+    clients = [
+        threading.Thread(target=client, args=(readings, each)) for _ in range(min(CLIENTS, JOB["in_flight"]))
+    ]
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
     readings.say()
     for process in serving:
         process.terminate()
