@@ -28,7 +28,7 @@ from durable.core.definition import ActivityOptions
 from durable.core.events import ActivityScheduled, Decision, Event, Input, RunStarted, encode_event
 from durable.core.failure import failure_of
 from durable.core.history import ENDINGS, decode_history
-from durable.core.ids import first_token, new_run_id, new_token
+from durable.core.ids import first_token, new_run_id, new_token, open_token
 from durable.core.unanswered import Unanswered, unanswered
 from durable.errors import BackendError, WorkerLost
 
@@ -61,7 +61,8 @@ class Fork:
         """The run to be made, and what schedules its activities once it is."""
         waits = unanswered(self._events)
         begun_again = [asked for asked in waits.activities.values() if not _options(asked).at_most_once]
-        token = first_token(self.run_id) if self._begins_again else new_token()
+        # Open: the run may have asked for activities that its history does not hold yet (they run without a row).
+        token = first_token(self.run_id) if self._begins_again else open_token()
         head = Head(number=self._at, token=new_token() if begun_again else token)
         first = self._events[0]
         assert isinstance(first, RunStarted)

@@ -446,3 +446,21 @@ async def test_what_was_kept_back_is_asked_for_again_by_whoever_takes_over(
         kinds = [event.kind for event in await instance.history()]
         assert kinds == ["run_started", *["activity_scheduled", "activity_completed"] * 3, "run_completed"]
         durable.testing.replay(one_after_the_other, await here.client.export_history(instance.id))
+
+
+@durable.workflow
+async def in_time() -> str:
+    async with asyncio.timeout(60):
+        return await slow("s")
+
+
+async def test_a_fork_of_what_was_kept_back_asks_for_it_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    never_a_row(monkeypatch)
+    async with scene() as here, here.worker(*ALL, in_time):
+        instance = await here.client.create_instance(in_time)
+        await until(lambda: here.ran, "the start")
+        assert [event.kind for event in await instance.history()] == ["run_started", "timer_started"]
+        fork = await instance.fork(2)
+        await until(lambda: len(here.ran) == 2, "the fork's own")
+        here.gate.set()
+        assert await fork.result(timeout=5) == await instance.result(timeout=5) == "s"
