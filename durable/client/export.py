@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from durable.backends.records import InstanceView
-from durable.core.ids import first_token
+from durable.core.ids import first_token, is_open
 
 FORMAT = 1
 
@@ -29,4 +29,6 @@ def history_text(view: InstanceView, events: Iterable[bytes]) -> str:
         header["begun"] = (
             False  # nobody has applied its last event yet: what that leads to is not there to be missed
         )
+    if is_open(view.head.token):
+        header["open"] = True  # activities that it has asked for last may not be there yet
     return b"\n".join([orjson.dumps(header), *events]).decode()

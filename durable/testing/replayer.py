@@ -50,6 +50,7 @@ class _Recorded:
     identity: RunIdentity
     workflow: str
     begun: bool | None = None
+    open_ended: bool = False
 
 
 def replay(
@@ -129,6 +130,7 @@ def _replayed(
             propagation=propagation,
             watchdog=watchdog,
             begun=recorded.begun,
+            open_ended=recorded.open_ended,
             compare=True,
         )
         run.drop()
@@ -185,7 +187,10 @@ def _recorded(history: Any, identity: RunIdentity) -> _Recorded:
     first = events[0]
     assert isinstance(first, RunStarted)
     begun = None if header is None else header.get("begun")
-    return _Recorded(events=events, identity=identity, workflow=first.workflow, begun=begun)
+    open_ended = header is not None and bool(header.get("open"))
+    return _Recorded(
+        events=events, identity=identity, workflow=first.workflow, begun=begun, open_ended=open_ended
+    )
 
 
 def _header(line: object) -> dict[str, Any] | None:

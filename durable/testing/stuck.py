@@ -11,6 +11,7 @@ from durable.core.context import RunIdentity
 from durable.core.events import Event
 from durable.core.failure import known_exceptions
 from durable.core.history import decode_history
+from durable.core.ids import is_open
 from durable.core.payload import Converter
 from durable.core.registry import Registry
 from durable.core.replay import load
@@ -81,7 +82,13 @@ class Reports:
         )
         try:
             run = load(
-                definition, identity, history, converter=self._converter, known=known_exceptions(), begun=True
+                definition,
+                identity,
+                history,
+                converter=self._converter,
+                known=known_exceptions(),
+                begun=True,
+                open_ended=is_open(view.head.token),
             )
         except Exception as error:
             return [f"(its history could not be replayed: {type(error).__name__}: {error})"]

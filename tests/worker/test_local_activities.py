@@ -460,6 +460,9 @@ async def test_a_fork_of_what_was_kept_back_asks_for_it_itself(monkeypatch: pyte
         instance = await here.client.create_instance(in_time)
         await until(lambda: here.ran, "the start")
         assert [event.kind for event in await instance.history()] == ["run_started", "timer_started"]
+        durable.testing.replay(in_time, await here.client.export_history(instance.id))
+        with pytest.raises(durable.NonDeterminismError):  # of bare events nobody knows that something lacks
+            durable.testing.replay(in_time, await instance.history())
         fork = await instance.fork(2)
         await until(lambda: len(here.ran) == 2, "the fork's own")
         here.gate.set()
