@@ -19,6 +19,7 @@ CULPRITS = ("22", "23", "54")
 
 # A start with settings is refused by a pooler, and a statement prepared on another connection is not found.
 _POOLER = "this is PgBouncer, or another pooler, in front of the server; add ?pgbouncer=true ({text})"
+_ONLY_READS = "25006"
 _HINTS = {
     "08P01": _POOLER,
     "26000": _POOLER,
@@ -31,7 +32,7 @@ _HINTS = {
     "42P01": "a table is missing ({text}): was the schema {schema!r} dropped? Open the store again to make it",
     "53300": "the server has no free connection ({text}); lower pool_size, or raise its max_connections",
     "53100": "the server's disk is full; nothing was written",
-    "25006": "the server only reads ({text}); it is a standby, name the primary",
+    _ONLY_READS: "the server only reads ({text}); it is a standby, name the primary",
 }
 
 
@@ -69,6 +70,10 @@ def meaning(address: Address, error: BaseException) -> Exception:
 def explained(address: Address, error: BaseException) -> BackendError:
     """One line that says what is wrong, and what to do. It names the server without its password."""
     state = getattr(error, "sqlstate", None)
+    if state == "0A000" and "recovery" in str(
+        error
+    ):  # to BEGIN ... READ WRITE; other features are lacking elsewhere
+        state = _ONLY_READS
     if state in _HINTS:
         hint = _HINTS[state].format(
             user=address.user, database=address.database, schema=address.schema, text=_line(error)
