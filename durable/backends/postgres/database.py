@@ -60,7 +60,7 @@ class PostgresDatabase:
         reserved = min(RESERVED_CONNECTIONS, address.pool_size - 1)
         self._pool = Pool(address, address.pool_size - reserved, self.connect)
         self._reserved = Pool(address, reserved, self.connect)
-        self._wire = Wire(address, self.connect) if address.wakeups and not address.pgbouncer else None
+        self._wire = Wire(address, self._connect_wire) if address.wakeups and not address.pgbouncer else None
         self._settings = SETTINGS_BY_PART if address.group_by_part else SETTINGS
         # Behind PgBouncer settings hold for a transaction only.
         here = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in self._settings.items())
@@ -85,6 +85,10 @@ class PostgresDatabase:
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
             raise explained(address, error) from error
+
+    async def _connect_wire(self) -> Any:
+        """Hints need not reach the disk: each would wait for it like a commit."""
+        return await self.connect({**PLAIN, "synchronous_commit": "off"})
 
     async def transact(
         self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False, lazy: bool = False

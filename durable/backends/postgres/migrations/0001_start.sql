@@ -154,7 +154,7 @@ CREATE TABLE IF NOT EXISTS inbox (
     body text NOT NULL,
     sent_at_us bigint NOT NULL,
     PRIMARY KEY (part, instance_id, number)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
 -- The keys of messages, remembered after the messages were consumed.
 CREATE TABLE IF NOT EXISTS message_keys (
@@ -189,7 +189,7 @@ CREATE TABLE IF NOT EXISTS activities (
     claimable_at_us bigint,
     expirable_at_us bigint,
     PRIMARY KEY (part, instance_id, run_id, number)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
 CREATE INDEX IF NOT EXISTS activities_claimable ON activities (queue, name, claimable_at_us, instance_id, run_id, number)
     WHERE claimable_at_us IS NOT NULL;
