@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from durable.backends.contract import Backend
-from durable.backends.mysql import open_store
-from durable.testing.conformance import ManualClock, StoreUnderTest, WorkflowLaws
+from durable.testing import servers
+from durable.testing.conformance import WorkflowLaws
+from tests.conformance.emptied_mysql import INSTALLED, Mysql, a_database
 
 
-class Mysql(StoreUnderTest):
-    keeps_data = True
-
-    def __init__(self, url: str) -> None:
-        self.clock = ManualClock()
-        self.url = url
-
-    async def open(self) -> Backend:
-        return await open_store(self.url, clock=self.clock)
+@pytest.fixture(scope="module")
+def url(mysql_server: servers.Server) -> Iterator[str]:
+    yield from a_database(mysql_server, INSTALLED[-1])
 
 
 class TestMysqlCarriesWorkflows(WorkflowLaws):
     @pytest.fixture
-    def under_test(self, mysql_url: str) -> Mysql:
-        return Mysql(mysql_url)
+    def under_test(self, url: str) -> Mysql:
+        return Mysql(url)
