@@ -123,6 +123,18 @@ class Watchdog:
             self._notes.pop(note.thread_id, None)
             if note.interrupted:
                 _send(note.thread_id, None)
+        if note.interrupted and note.thread_id == threading.get_ident():
+            # CPython 3.11 goes on looking for what was taken back, until something arrives; and where there is a
+            # tracer (a debugger, coverage) it then does nothing else, for ever. So something arrives. No function of
+            # ours may be called before it has.
+            try:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(note.thread_id), ctypes.py_object(_Arrived)
+                )
+                for _ in range(1_000_000):
+                    pass
+            except _Arrived:
+                pass
 
     def _interrupt(self, note: _Note) -> None:
         with self._lock:
@@ -154,6 +166,10 @@ class Watchdog:
         pause = min(self.report_after_seconds, self.interrupt_after_seconds) / 4
         while not closing.wait(pause):
             self.check()
+
+
+class _Arrived(BaseException):
+    """Sent to oneself, and caught at once."""
 
 
 def _send(thread_id: int, error: type[BaseException] | None) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -306,3 +308,26 @@ def dog_lifted() -> Any:
     from durable.core import guards
 
     return guards.lifted()
+
+
+def test_a_tracer_goes_on_after_an_interrupt() -> None:
+    """On CPython 3.11 it hung in its first function: a process of its own, since nothing ends such a one."""
+    code = """
+import sys, threading
+from durable.core.watchdog import StepTooLong, Watchdog
+dog = Watchdog(report_after=0.02, interrupt_after=0.05)
+def step():
+    for _ in range(100_000_000): pass
+try:
+    dog.run("run-7", step)
+except StepTooLong:
+    dog.close()
+def traced(): return "on it goes"
+def tracer(frame, event, argument): return tracer
+sys.settrace(tracer)
+traced()
+sys.settrace(None)
+print(traced())
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert ran.stdout == "on it goes\n"
