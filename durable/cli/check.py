@@ -6,18 +6,12 @@ import asyncio
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from urllib.parse import unquote
 
 import click
 
 from durable.cli.definitions import Workflows, named, workflows_of
-from durable.client import Client
-from durable.client.address import Address, open_backend
-from durable.core.hooks import HookList, Propagation
-from durable.core.payload import Codec, Converter, PlainCodec
+from durable.cli.reading import reader
+from durable.core.payload import Codec
 from durable.errors import BackendError
 from durable.testing.checker import Checked
 from durable.testing.checker import check as checked_instances
@@ -53,7 +47,7 @@ def check(definitions: tuple[str, ...], url: str | None, closed: int, codec_name
 async def _run(workflows: Workflows, url: str | None, closed: int, codec: Codec | None) -> int:
     counts: Counter[tuple[bool, str]] = Counter()
     strangers: Counter[str] = Counter()
-    async with _reader(url, codec) as client:
+    async with reader(url, codec) as client:
         async for found in checked_instances(client, workflows, closed=closed, codec=codec):
             counts[found.is_open, found.verdict] += 1
             if found.verdict == "no code":
@@ -61,28 +55,6 @@ async def _run(workflows: Workflows, url: str | None, closed: int, codec: Codec 
             elif found.verdict != "agrees":
                 click.echo(_told(found))
     return _summed(counts, strangers)
-
-
-@asynccontextmanager
-async def _reader(url: str | None, codec: Codec | None) -> AsyncIterator[Client]:
-    """A client that does not bring the store's tables up to date: a check changes nothing."""
-    address = Address.of(url)
-    _must_exist(address)
-    store = await open_backend(address, {})
-    client = Client(
-        store, Converter(codec=codec or PlainCodec()), address.poll_seconds, Propagation(()), HookList(())
-    )
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-def _must_exist(address: Address) -> None:
-    """SQLite would make the file, and the check of a mistyped name would find nothing to object to."""
-    path = Path(unquote(address.url.partition(":///")[2].partition("?")[0]))
-    if address.scheme == "sqlite" and not path.exists():
-        raise ValueError(f"{address.url}: there is no such file")
 
 
 def _told(found: Checked) -> str:

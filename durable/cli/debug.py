@@ -14,8 +14,8 @@ from typing import Any
 import click
 import orjson
 
-from durable.cli.check import _reader
 from durable.cli.definitions import named, workflows_of
+from durable.cli.reading import reader
 from durable.core import guards
 from durable.core.loop import current_workflow_loop
 from durable.core.payload import Codec
@@ -79,7 +79,7 @@ def debug(
 
 
 async def _text(id: str, run_id: str | None, url: str | None, codec: Codec | None) -> str:
-    async with _reader(url, codec) as client:
+    async with reader(url, codec) as client:
         return await client.export_history(id, run_id)
 
 
