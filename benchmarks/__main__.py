@@ -11,24 +11,27 @@ import click
 
 from benchmarks import chart, report
 from benchmarks.figures import Figures
+from benchmarks.probes import LONG, PROBES, probe
+from benchmarks.probes.reading import Probed, table
 from benchmarks.rounds import compare
 from benchmarks.stores import STORES, chosen, opened
 from benchmarks.stores.sqlite import commit_us
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import WORKLOADS
 
 ROUNDS = 5
 QUICK_ROUNDS = 2
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
-def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> list[Workload]:
+NAMES = (*WORKLOADS, *PROBES)
+
+
+def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> list[str]:
     found = [name.strip().upper() for name in names.split(",") if name.strip()]
-    unknown = [name for name in found if name not in WORKLOADS]
+    unknown = [name for name in found if name not in NAMES]
     if unknown or not found:
-        raise click.BadParameter(
-            f"choose from {', '.join(WORKLOADS)}, with commas between", context, parameter
-        )
-    return [WORKLOADS[name] for name in dict.fromkeys(found)]
+        raise click.BadParameter(f"choose from {', '.join(NAMES)}, with commas between", context, parameter)
+    return list(dict.fromkeys(found))
 
 
 @click.command()
@@ -39,7 +42,12 @@ def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> l
     type=click.Choice(STORES),
     help="May be given twice. [all that are there]",
 )
-@click.option("--workloads", default=",".join(WORKLOADS), callback=_chosen, show_default=True)
+@click.option(
+    "--workloads",
+    default=",".join(name for name in NAMES if name not in LONG),
+    callback=_chosen,
+    show_default=True,
+)
 @click.option(
     "--rounds", type=click.IntRange(min=1), help=f"Of engine and floor each. [{ROUNDS}; quick {QUICK_ROUNDS}]"
 )
@@ -54,7 +62,7 @@ def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> l
 )
 def main(
     stores: tuple[str, ...],
-    workloads: list[Workload],
+    workloads: list[str],
     rounds: int | None,
     quick: bool,
     output: Path,
@@ -65,18 +73,26 @@ def main(
     with tempfile.TemporaryDirectory(prefix="durable-bench-", dir=directory) as place:
         one_commit_us = commit_us(Path(place))
     figures: list[Figures] = []
+    probed: list[Probed] = []
     times = rounds or (QUICK_ROUNDS if quick else ROUNDS)
     with opened(directory, _missing(stores)) as open_store:
         for name in chosen(stores):
             if (store := open_store(name)) is None:
                 continue
-            for workload in workloads:
-                click.echo(f"{workload.name} {name}: {workload.title} ...", err=True)
-                figures.append(compare(workload, store, rounds=times, quick=quick))
-    found = report.report_of(figures, quick=quick, commit_us=one_commit_us, load=load)
-    report.write(found, output)
-    plot = chart.draw(figures, output)
-    _say(found, figures, output, plot)
+            for one in workloads:
+                click.echo(f"{one} {name} ...", err=True)
+                if one in WORKLOADS:
+                    figures.append(compare(WORKLOADS[one], store, rounds=times, quick=quick))
+                elif (found := probe(one, store, rounds=rounds, quick=quick)) is not None:
+                    probed.append(found)
+    made = report.report_of(figures, probed, quick=quick, commit_us=one_commit_us, load=load)
+    report.write(made, output)
+    if figures:
+        click.echo(f"{report.table(figures)}\n\n{chart.text(figures)}\n")
+        click.echo(f"plot: {chart.draw(figures, output)}")
+    if probed:
+        click.echo(f"{table(probed)}\n")
+    _say(made, figures, output)
 
 
 def _missing(stores: tuple[str, ...]) -> Callable[[str, str], None]:
@@ -90,20 +106,16 @@ def _missing(stores: tuple[str, ...]) -> Callable[[str, str], None]:
     return missing
 
 
-def _say(found: dict[str, object], figures: list[Figures], output: Path, plot: Path) -> None:
+def _say(found: dict[str, object], figures: list[Figures], output: Path) -> None:
     machine = found["machine"]
     assert isinstance(machine, dict)
-    click.echo(report.table(figures))
-    click.echo()
-    click.echo(chart.text(figures))
-    click.echo()
     for one in {one.store: one for one in figures}.values():
         click.echo(f"floor of {one.store}: {one.floor_kind}")
     click.echo(
         f"{machine['cores']} cores, Python {machine['python']}, SQLite {machine['sqlite']}; a commit of one row takes "
         f"{machine['commit_of_one_row_us']:,.0f} µs; load before: {machine['load_before']:.1f}"
     )
-    click.echo(f"written: {output}, {plot}")
+    click.echo(f"written: {output}")
 
 
 if __name__ == "__main__":

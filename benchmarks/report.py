@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figures
+from benchmarks.probes.reading import Probed
 
 FORMAT = 1
 _HEADINGS = (
@@ -21,7 +22,9 @@ _HEADINGS = (
 )
 
 
-def report_of(figures: Sequence[Figures], *, quick: bool, commit_us: float, load: float) -> dict[str, Any]:
+def report_of(
+    figures: Sequence[Figures], probed: Sequence[Probed], *, quick: bool, commit_us: float, load: float
+) -> dict[str, Any]:
     """All that was measured, as plain JSON values. ``load`` is the machine's load average before the run."""
     return {
         "format": FORMAT,
@@ -36,6 +39,7 @@ def report_of(figures: Sequence[Figures], *, quick: bool, commit_us: float, load
             "commit_of_one_row_us": commit_us,
         },
         "figures": [dataclasses.asdict(one) for one in figures],
+        "probes": [dataclasses.asdict(one) for one in probed],
     }
 
 

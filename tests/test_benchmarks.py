@@ -30,7 +30,7 @@ def _run(*arguments: str) -> str:
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
     place = tmp_path_factory.mktemp("bench")
-    stores = ("--store", "memory", "--store", "sqlite")
+    stores = ("--store", "memory", "--store", "sqlite", "--workloads", ",".join(WORKLOADS))
     output = place / "new" / "latest.json"
     printed = _run("--quick", *stores, "--output", str(output), "--directory", str(place))
     return printed, place, json.loads((place / "new" / "latest.json").read_text())
@@ -91,6 +91,26 @@ def test_one_workload_one_store_one_round(tmp_path: Path) -> None:
     _run("--quick", "--store", "memory", "--workloads", "w4", "--rounds", "1", "--output", str(output))
     (one,) = json.loads(output.read_text())["figures"]
     assert (one["workload"], one["store"], one["rounds"]) == ("W4", "memory", 1)
+
+
+@pytest.mark.parametrize("name", ["W5", "W7", "W8", "W9", "REPLAY", "IDLE"])
+def test_a_probe_says_what_it_is_for(name: str, tmp_path: Path) -> None:
+    output = tmp_path / "probe.json"
+    _run("--quick", "--store", "memory", "--workloads", name, "--output", str(output))
+    report = json.loads(output.read_text())
+    (one,) = report["probes"]
+    assert (one["probe"], one["store"], report["figures"]) == (name, "memory", [])
+    assert one["values"]
+    for values, unit, _ in one["values"].values():
+        assert values["least"] <= values["median"] <= values["most"] and unit
+
+
+def test_a_killed_worker_is_measured_too(tmp_path: Path) -> None:
+    output = tmp_path / "probe.json"
+    _run("--quick", "--store", "sqlite", "--workloads", "W6", "--output", str(output))
+    (one,) = json.loads(output.read_text())["probes"]
+    after_lease, _, _ = one["values"]["from the lease's end to done"]
+    assert after_lease["median"] < 30
 
 
 def test_an_unknown_workload_is_named() -> None:
