@@ -140,6 +140,7 @@ async def test_every_hot_statement_names_the_part_of_every_table(
     for text in texts:
         if reason := next((why for why, pattern in ANYWHERE.items() if re.search(pattern, text)), None):
             used.add(reason)
+            assert "FOR UPDATE" not in text, f"a lock on rows in all parts: {text}"
             continue
         for name in TABLES.keys() - OF_NO_PART:
             for alias in re.findall(rf'(?<!INTO )"public"\."{name}" AS (\w+)', text):

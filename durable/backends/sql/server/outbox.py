@@ -47,7 +47,7 @@ TURNSTILE = "SELECT t.value, @now FROM @meta AS t WHERE t.name = 'outbox' FOR UP
 READ = f"SELECT {_EVENT} FROM @outbox AS o JOIN @wanted ON {same('o', _POSITION)}"
 NAMED = (
     "SELECT o.part, o.instance_id, o.run_id, o.sequence FROM @outbox AS o JOIN @wanted ON o.id = wanted.id "
-    "ORDER BY o.part, o.instance_id, o.run_id, o.sequence FOR UPDATE"
+    "ORDER BY o.part, o.instance_id, o.run_id, o.sequence"
 )
 
 
