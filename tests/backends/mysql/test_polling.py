@@ -31,7 +31,9 @@ async def test_an_idle_worker_asks_at_most_twice_in_the_time_of_a_poll(
     async with durable.connect(url) as client, durable.Worker(client, [echo]):
         instance = await client.create_instance(echo, "x")
         assert await instance.result() == "x"
-        await asyncio.sleep(5 * POLL_SECONDS)  # there is nobody who could say that the worker has come to rest
+        await asyncio.sleep(
+            5 * POLL_SECONDS
+        )  # there is nobody who could say that the worker has come to rest
         monkeypatch.setattr(Link, "run", run)
         await asyncio.sleep(15 * POLL_SECONDS)
         monkeypatch.undo()
