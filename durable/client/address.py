@@ -15,7 +15,7 @@ from durable.errors import BackendError
 
 DEFAULT_URL = "sqlite:///./durable.db"
 DEFAULT_POLL_SECONDS = 1.0
-PLANNED = ("redis", "redis+cluster", "postgresql", "mysql")
+PLANNED = ("redis", "redis+cluster")
 # Greedy, up to the last "@": a password with "@", "/" or "?" in it is none the less one.
 _PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 _OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=).*", re.IGNORECASE | re.DOTALL)

@@ -62,7 +62,8 @@ def _is_mysql(server: str) -> bool:
 
 def _mariadb(server: str, install: str, *, durable: bool) -> Plan:
     prepare = [install, "--no-defaults", "--datadir={data}", "--skip-test-db", "--skip-name-resolve"]
-    prepare += ["--tmpdir={folder}"]  # in a common one, two that are installed at once take each other's tables
+    # In a common folder, two that are installed at once take each other's temporary tables.
+    prepare += ["--tmpdir={folder}"]
     prepare += ["--auth-root-authentication-method=normal"]  # without it, it wants to be root
     return _plan(server, "MariaDB", prepare, () if durable else _MARIADB)
 
