@@ -38,7 +38,7 @@ async def _kill_under_load(server: servers.Server, url: str, folder: Path, chanc
     gaps = []
     async with durable.connect(url) as client, Crew(url, folder, max_activities=20) as crew:
         await crew.start(2)
-        orders = Orders(client, chance)
+        orders = Orders(client, chance, pause_seconds=0.01)
         ordering = asyncio.create_task(orders.take())
         for _ in range(KILLS):
             await crew.lines(crew.tally.look() + chance.randrange(20, 200))
