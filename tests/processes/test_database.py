@@ -39,16 +39,16 @@ async def _kill_under_load(server: servers.Server, url: str, folder: Path, chanc
     async with durable.connect(url) as client, Crew(url, folder, max_activities=20) as crew:
         await crew.start(2)
         orders = Orders(client, chance, pause_seconds=0.01)
-        ordering = asyncio.create_task(orders.take())
-        for _ in range(KILLS):
-            await crew.lines(crew.tally.look() + chance.randrange(20, 200))
-            await server.kill()
-            await server.start()
-            answered = time.monotonic()
-            await crew.lines(crew.tally.look() + 1)
-            gaps.append(time.monotonic() - answered)
-        orders.enough.set()
-        await ordering
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(orders.take())
+            for _ in range(KILLS):
+                await crew.lines(crew.tally.look() + chance.randrange(20, 200))
+                await server.kill()
+                await server.start()
+                answered = time.monotonic()
+                await crew.lines(crew.tally.look() + 1)
+                gaps.append(time.monotonic() - answered)
+            orders.enough.set()
         working = {hand.pid for hand in crew.hands}
         # Whatever a worker had in hand when the server died may have been called again, by anybody.
         figures = await verdict.hold(client, crew, orders.taken, spoilt=working)
