@@ -204,6 +204,8 @@ class ActivityTasks:
         try:
             await attempt.opened.finish(outcome)
         except BackendError as error:
+            if attempt.item.token != outcome.token:  # handed to us once more: so it was not committed
+                raise Interrupted from error
             # Committed or not, nobody knows. If it was, the token is gone and this failure is not taken.
             return self._failed(attempt, error)
         return None

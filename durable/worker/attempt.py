@@ -199,7 +199,7 @@ class RunningAttempt:
         if not hasattr(store, "begin"):
             raise BackendError(f"{store.url} has no transactions that an activity could write in")
         await self._own_row()
-        self.opened = await store.begin(self.ref, self.item.token)
+        self.opened = await self._transaction_begun(store)
         own = in_transaction.set(True)  # beyond the block: the lock is held until the function returns
         try:
             yield self.opened.connection
@@ -207,6 +207,16 @@ class RunningAttempt:
             in_transaction.reset(own)
             await asyncio.shield(self.opened.rollback())
             raise
+
+    async def _transaction_begun(self, store: Any) -> Any:
+        """Begin it with our token; anew, if meanwhile our lease ran out and the task was handed to us once more."""
+        while True:
+            token = self.item.token
+            try:
+                return await store.begin(self.ref, token)
+            except BackendError:
+                if token == self.item.token:
+                    raise
 
 
 def _options_of(task: ActivityTask) -> ActivityOptions:

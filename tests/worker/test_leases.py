@@ -10,7 +10,7 @@ import pytest
 
 import durable
 from durable import Retry
-from durable.backends.records import ActivityLease, Answer, Busy, Lease
+from durable.backends.records import ActivityLease, Answer, Busy, Extended, Lease
 from durable.client.client import Client
 from tests.worker.stores import Store, connected, until
 
@@ -34,6 +34,18 @@ async def fail_once() -> str:
 @durable.workflow
 async def run(fails: bool) -> str:
     return await (fail_once() if fails else work())
+
+
+@durable.activity(retry=Retry(1))
+async def write() -> str:
+    calls.append(1)
+    async with durable.transaction():
+        return "written"
+
+
+@durable.workflow
+async def run_write() -> str:
+    return await write()
 
 
 @pytest.fixture
@@ -106,3 +118,54 @@ async def test_the_lease_of_an_outcome_that_nobody_wants_is_given_up(ends: tuple
         leases = worker._parts.leases
         await until(lambda: not leases._ended, "the end of renewals")
         held.go.set()
+
+
+class Transactions:
+    """Transactions that write nothing but the outcome. At a chosen moment the first one's lease runs out, and its task
+    is handed to this worker once more.
+    """
+
+    def __init__(self, store: Store, moment: str) -> None:
+        self._store = store
+        self._moment = moment
+        self.tokens: list[str] = []
+        self.worker: Any = None
+        self.connection = object()
+        store.begin = self.begin  # type: ignore[attr-defined]
+        store.hooks["extend"] = self._extend
+
+    async def begin(self, ref: Any, token: str) -> Transactions:
+        self.tokens.append(token)
+        await self._lose("begin")
+        return self
+
+    async def finish(self, outcome: Any) -> None:
+        await self._lose("finish")
+        await self._store.real.finish_activities([outcome])
+
+    async def rollback(self) -> None:
+        pass
+
+    async def _lose(self, moment: str) -> None:
+        if moment == self._moment and len(self.tokens) == 1:
+            (attempt,) = self.worker._parts.activities._running.values()
+            self._store.skip(60)
+            await until(lambda: attempt.item.token != self.tokens[0], "a second claim")
+            raise durable.BackendError("not this worker's any more; nothing was written")
+
+    async def _extend(self, method: Any, leases: Sequence[Any]) -> Answer[Extended]:
+        return Answer(now_us=self._store.clock(), items=[Extended()] * len(leases))
+
+
+@pytest.mark.parametrize("moment", ["begin", "finish"])
+async def test_a_lease_that_is_lost_and_had_again_in_a_transaction_is_no_failure_of_the_attempt(
+    ends: tuple[Client, Store], moment: str
+) -> None:
+    client, store = ends
+    transactions = Transactions(store, moment)
+    async with durable.Worker(client, [run_write, write]) as worker:
+        transactions.worker = worker
+        instance = await client.create_instance(run_write)
+        assert await instance.result(timeout=10) == "written"  # though it may be tried only once
+    assert len(set(transactions.tokens)) == 2
+    assert len(calls) == (1 if moment == "begin" else 2)
