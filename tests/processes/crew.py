@@ -79,10 +79,11 @@ class Crew:
             for path in sorted(self.folder.glob("worker-*.log")):
                 sys.stdout.write(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}\n")
 
-    async def start(self, count: int = 1, **told: Any) -> list[Hand]:
-        """Returns when they have a connection, and would hear SIGTERM."""
+    async def start(self, count: int = 1, *, at_once: bool = False, **told: Any) -> list[Hand]:
+        """Returns when they have a connection, and would hear SIGTERM; ``at_once``: before."""
         hands = [await self._start(told) for _ in range(count)]
-        await self._are_ready(hands)
+        if not at_once:
+            await self._are_ready(hands)
         return hands
 
     async def _are_ready(self, hands: list[Hand]) -> None:

@@ -12,7 +12,7 @@ import durable
 from tests.processes import verdict
 from tests.processes.conftest import SEEDS
 from tests.processes.crew import Crew
-from tests.processes.programs import draw, run
+from tests.processes.programs import draw, keys, run
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -23,11 +23,12 @@ async def test_workers_are_killed_while_500_workflows_run(url: str, tmp_path: Pa
     async with durable.connect(url) as client, Crew(url, tmp_path, lease=3.0, max_activities=slots) as crew:
         await crew.start(3)
         await verdict.create(client, programs)
+        most = 2 * sum(len(keys(name, program)) for name, program in programs.items()) - 100
         for _ in range(kills):
-            await crew.lines(crew.tally.look() + chance.randrange(1, 250))
+            await crew.lines(min(crew.tally.look() + chance.randrange(1, 250), most))
             working = {line.pid for line in crew.tally.lines}
-            await crew.kill(chance.choice([hand for hand in crew.hands if hand.pid in working]))
-            await crew.start()
+            await crew.kill(chance.choice([hand for hand in crew.hands if hand.pid in working] or crew.hands))
+            await crew.start(at_once=True)
         figures = await verdict.hold(client, crew, programs, spoilt=crew.killed)
         verdict.taken_over_in_time(crew, lease_seconds=3.0)
         assert figures["called again"] <= kills * 2 * slots, figures  # in their slots, and being written

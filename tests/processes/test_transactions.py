@@ -31,7 +31,7 @@ async def test_money_is_booked_once_whenever_its_process_dies(server_url: str, t
             instance = await client.create_instance(
                 bookings.handle, order, cents, order.partition("-")[0], id=order
             )
-            waits.append(asyncio.ensure_future(instance.result(timeout=60)))
+            waits.append(asyncio.ensure_future(instance.result(timeout=100)))
         # Two slots only: a death counts against all that the worker had in hand, and the tenth is an activity's end.
         await _replaced_until(crew, 2, asyncio.gather(*waits))
         assert sorted(await bookings.execute(db, "SELECT id, cents FROM bookings")) == sorted(orders.items())
@@ -66,7 +66,7 @@ async def test_money_is_booked_once_while_workers_are_killed_at_any_time(
                     await asyncio.sleep(0.001)  # the booking's row is what the worker's commit shows
             await crew.kill(hand)
         await crew.start()
-        await asyncio.gather(*(instance.result(timeout=60) for instance in instances))
+        await asyncio.gather(*(instance.result(timeout=100) for instance in instances))
         assert sorted(await bookings.execute(db, "SELECT id, cents FROM bookings")) == sorted(orders.items())
         assert await bookings.execute(db, "SELECT cents FROM account") == [(sum(orders.values()),)]
         assert await client.audit() == []
