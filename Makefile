@@ -25,7 +25,8 @@ run: ## The main job: orders that survive kill -9 (samples/orders); STORE=mariad
 	esac
 
 # The second Python runs on the PostgreSQL of the wheel, so that two versions are tested in one go. Where one Python
-# stands for both, the tests of that store run once more.
+# stands for both, the tests of that store run once more. What is about processes and servers, and takes minutes for it,
+# runs on the first only.
 NEWEST_POSTGRES := wheel,url,installed,docker
 test: ## The tests, on Python 3.11 and on the newest Python that the machine has
 	@set -eu; \
@@ -37,7 +38,7 @@ test: ## The tests, on Python 3.11 and on the newest Python that the machine has
 	export DURABLE_TEST_POSTGRES_FROM=$${DURABLE_TEST_POSTGRES_FROM-$(NEWEST_POSTGRES)}; \
 	echo "== $$($$newest/bin/python --version), $$newest, PostgreSQL from $$DURABLE_TEST_POSTGRES_FROM"; \
 	if [ "$$newest" != "$$base" ]; then \
-	    $$newest/bin/python -m pytest -n $(JOBS) $(ARGS); \
+	    $$newest/bin/python -m pytest -n $(JOBS) --ignore tests/processes --ignore tests/operations $(ARGS); \
 	else \
 	    $$base/bin/python -m pytest -n $(JOBS) $$(find tests -name 'test_*postgres*.py') $(ARGS); \
 	fi
