@@ -246,6 +246,10 @@ def test_a_signal_drains_and_gives_everything_back(number: int) -> None:
 # --- the leases of runs ---------------------------------------------------------------------------------------------
 
 
+async def has_rows(client: Client) -> bool:
+    return bool((await client.stats()).activity_tasks)
+
+
 async def test_a_worker_that_dies_is_replaced_when_its_lease_runs_out(ends: tuple[Client, Store]) -> None:
     client, store = ends
     begun = asyncio.Event()
@@ -266,6 +270,7 @@ async def test_a_worker_that_dies_is_replaced_when_its_lease_runs_out(ends: tupl
     await first.__aenter__()
     instance = await client.create_instance(one)
     await begun.wait()
+    await until(lambda: has_rows(client))  # written later, it would be leased from then on
     store.hooks["extend"] = dead
     for claimer in first._claimers:
         claimer.cancel()
