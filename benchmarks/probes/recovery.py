@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import sys
 import time
+from contextlib import closing
 
 import durable
 from benchmarks.engine import make_store
@@ -78,7 +79,7 @@ async def _measure(url: str, steps: int, killed_at: int) -> list[Reading]:
 async def _lease_end(url: str) -> float:
     """By the server's clock, which is this machine's."""
     if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
             (found,) = db.execute(_SQL.format("")).fetchone()
     elif url.startswith("postgres"):
         import asyncpg

@@ -37,7 +37,7 @@ class Threads:
                 self._started += 1
                 name = f"durable-activity-{self._started}"
                 threading.Thread(target=self._work, name=name, daemon=True).start()
-        self._calls.put(lambda: _carry_out(call, loop, future))
+        self._calls.put(lambda: self._carry_out(call, loop, future))
         return future
 
     def close(self) -> None:
@@ -51,22 +51,24 @@ class Threads:
         while (job := self._calls.get()) is not None:
             job()
             del job  # or the last call's arguments live for as long as the thread is idle
-            with self._lock:
-                self._idle += 1
+
+    def _carry_out(self, call: Call, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
+        value, error = _outcome(call)
+        with self._lock:
+            self._idle += 1  # before the result is told: who asks next need start no other thread
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            loop.call_soon_threadsafe(_settle, future, value, error)
 
 
-def _carry_out(call: Call, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
-    value: Any = None
-    error: BaseException | None = None
+def _outcome(call: Call) -> tuple[Any, BaseException | None]:
     try:
-        value = call()
+        return call(), None
     except StopIteration as stopped:  # a future cannot carry it
         error = RuntimeError(f"the activity raised {stopped!r}")
         error.__cause__ = stopped
+        return None, error
     except BaseException as raised:
-        error = raised
-    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
-        loop.call_soon_threadsafe(_settle, future, value, error)
+        return None, raised
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
