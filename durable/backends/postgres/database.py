@@ -16,6 +16,7 @@ from durable.backends.postgres.failures import explained, told_apart
 from durable.backends.postgres.listening import Wire
 from durable.backends.postgres.pool import Pool
 from durable.backends.postgres.sessions import PostgresSession
+from durable.backends.postgres.standstill import APPLICATION_NAME, Standstill
 from durable.backends.postgres.texts import TAG_TEST, Texts
 from durable.backends.sql.server.session import Again, Culprit, HeldSession, Session, Topics
 
@@ -30,7 +31,7 @@ IDLE_IN_TRANSACTION_SECONDS = 5
 # Whatever the tables' sizes seem to be: a plan that reads a whole table is never the right one here. Settings of the
 # connection are no more than advice; nothing that is written depends on them.
 SETTINGS = {
-    "application_name": "durable",
+    "application_name": APPLICATION_NAME,
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -39,7 +40,8 @@ SETTINGS = {
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
 }
-PLAIN = {"application_name": "durable"}
+# Of what is not a batch: it may take its time, as `Standstill` does not allow.
+PLAIN = {"application_name": f"{APPLICATION_NAME} (other)"}
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 LAZY = "; SET LOCAL synchronous_commit = off"
 # A statement that names one part could be planned, while the tables are small, as a walk through all of that part; such
@@ -60,6 +62,7 @@ class PostgresDatabase:
         reserved = min(RESERVED_CONNECTIONS, address.pool_size - 1)
         self._pool = Pool(address, address.pool_size - reserved, self.connect)
         self._reserved = Pool(address, reserved, self.connect)
+        self._standstill = Standstill()
         self._wire = Wire(address, self._connect_wire) if address.wakeups and not address.pgbouncer else None
         self._settings = SETTINGS_BY_PART if address.group_by_part else SETTINGS
         # Behind PgBouncer settings hold for a transaction only.
@@ -98,6 +101,7 @@ class PostgresDatabase:
             connection = loan.connection
             try:
                 with told_apart(self._address):
+                    await self._standstill.end(connection, self._address.call_seconds)
                     await self._say(connection, self._begin + (LAZY if lazy else ""))
                 result = await work(PostgresSession(connection, self._address, self._texts))
                 with told_apart(self._address):

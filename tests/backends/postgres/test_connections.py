@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from durable.backends.postgres import open_store
+from durable.backends.postgres import open_store, standstill
 from durable.backends.postgres.database import PostgresDatabase
 from durable.backends.records import Accepted, Busy, Created, Extended, InstanceRef
 from durable.errors import BackendError
@@ -253,3 +253,40 @@ async def test_a_server_that_is_killed_and_comes_back_is_used_again() -> None:
             await store.close()
     except servers.Unavailable as missing:
         pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("stands_still", [True, False], ids=["one of ours", "one of the user's"])
+async def test_what_a_process_holds_that_stands_still_in_a_statement_is_let_go(
+    store: Any, postgres_url: str, monkeypatch: pytest.MonkeyPatch, stands_still: bool
+) -> None:
+    await store.create([new()])
+    name = standstill.APPLICATION_NAME if stands_still else "shop"
+    other = await asyncpg.connect(postgres_url, server_settings={"application_name": name})
+    await other.execute("BEGIN; SELECT 1 FROM instances FOR UPDATE")
+    # It never hears that the server has parsed its statement, so it does not go on.
+    other._transport.pause_reading()
+    statement = asyncio.create_task(other.fetch("SELECT 2"))
+    watch = await asyncpg.connect(postgres_url)
+    look = "SELECT wait_event FROM pg_stat_activity WHERE pid = $1 AND state = 'active'"
+    while await watch.fetchval(look, other.get_server_pid()) != "ClientRead":
+        pass
+    assert await claimed(store) == []
+    monkeypatch.setattr(standstill, "STANDSTILL_SECONDS", 0)
+    if stands_still:
+        tasks = []
+        while not tasks:
+            tasks = await claimed(
+                store
+            )  # the first one has ended it, and may have come too early for what it held
+        assert [task.instance_id for task in tasks] == ["a"]
+    else:
+        assert await claimed(store) == []
+        assert await watch.fetchval(look, other.get_server_pid()) == "ClientRead"
+    await watch.close()
+    other.terminate()
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await statement
+
+
+async def claimed(store: Any) -> list[Any]:
+    return list((await store.claim_workflow_tasks(claimant("w", 60_000_000), 1)).items)
