@@ -4,6 +4,7 @@ from durable.backends.records import Finding, ParentClose, Stats
 from durable.client import Client, Description, HistoryEvent, Instance, Page, StallReport, connect
 from durable.core.hooks import Hooks
 from durable.core.payload import Codec
+from durable.core.release import RELEASE as __version__
 from durable.core.retry import Retry
 from durable.errors import (
     ActivityTimeout,
@@ -39,8 +40,6 @@ from durable.primitives.signal import Signal
 from durable.primitives.timer import sleep, sleep_until
 from durable.primitives.workflow import Workflow, continue_as_new, start, workflow
 from durable.worker.worker import Worker
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Activity",

@@ -107,9 +107,9 @@ class Client:
         self._finishes: Batches[ActivityOutcome, Verdict] = Batches(
             store.finish_activities, patience_seconds=PATIENCE_SECONDS
         )
-        self.waiting = Waiting(store, poll_seconds)
         self.nearby: list[Nearby] = []
-        """Workers of this client: they may begin at once what it starts."""
+        """Workers of this client: they may begin at once what it starts, and tell it what they have ended."""
+        self.waiting = Waiting(store, poll_seconds, self.nearby)
         self.questions = Asking(self)
 
     def __repr__(self) -> str:

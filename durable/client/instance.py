@@ -27,6 +27,7 @@ from durable.backends.records import (
 )
 from durable.client.endings import termination
 from durable.client.verdicts import demand, not_found
+from durable.client.waiting import Ending
 from durable.core import messages
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event
@@ -179,34 +180,34 @@ class Instance(Generic[R_co]):
         limit = seconds(timeout, "timeout")
         try:
             async with asyncio.timeout(limit):
-                view = await self._ended()
+                ending = await self._ended()
         except TimeoutError:
             raise TimeoutError(f"instance {self.id!r} did not end within {limit} s; it goes on") from None
-        return self._value_of(view)
+        return self._value_of(ending)
 
-    async def _ended(self) -> InstanceView:
+    async def _ended(self) -> Ending:
         ref = self._ref
         while True:
-            view = await self._client.waiting.closed(ref)
-            if view is None:
+            ending = await self._client.waiting.closed(ref)
+            if ending is None:
                 raise self._missing()
-            if view.state != "continued_as_new" or view.next_run_id is None:
-                return view
-            ref = InstanceRef(instance_id=self.id, run_id=view.next_run_id)
+            if ending.state != "continued_as_new" or ending.next_run_id is None:
+                return ending
+            ref = InstanceRef(instance_id=self.id, run_id=ending.next_run_id)
 
-    def _value_of(self, view: InstanceView) -> R_co:
-        match view.state:
+    def _value_of(self, ending: Ending) -> R_co:
+        match ending.state:
             case "completed":
                 annotation = self._definition.signature.result if self._definition is not None else Any
                 what = f"result of instance {self.id!r}"
-                value: R_co = self._client.converter.decode(view.result or "null", annotation, what)
+                value: R_co = self._client.converter.decode(ending.result or "null", annotation, what)
                 return value
             case "cancelled":
-                raise WorkflowCancelled(_because(f"instance {self.id!r} was cancelled", view.failure))
+                raise WorkflowCancelled(_because(f"instance {self.id!r} was cancelled", ending.failure))
             case "terminated":
-                raise WorkflowTerminated(_because(f"instance {self.id!r} was terminated", view.failure))
+                raise WorkflowTerminated(_because(f"instance {self.id!r} was terminated", ending.failure))
             case _:
-                failure = Failure.from_text(self._client.converter.unseal(view.failure or ""))
+                failure = Failure.from_text(self._client.converter.unseal(ending.failure or ""))
                 cause = rebuild(failure, self._client.known)
                 raise WorkflowFailed(
                     f"instance {self.id!r} failed: {type(cause).__name__}: {failure.message}"

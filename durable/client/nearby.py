@@ -18,3 +18,7 @@ class Nearby(Protocol):
     def answered(self, new: NewInstance, answer: asyncio.Future[tuple[Any, int]]) -> None:
         """What the store said. Called from a plain callback of the loop."""
         ...
+
+    def is_ending(self, run_id: str | None) -> bool:
+        """Whether it is just writing the end of this run. Then it calls `Waiting.told`, or `Waiting.look`."""
+        ...

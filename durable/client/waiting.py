@@ -2,7 +2,8 @@
 
 A run is looked at when somebody begins to wait for it, when the bell says that its instance had a run that ended, and
 again and again after growing times, up to the poll interval. Not whenever any run ends: a thousand that wait would
-look a thousand times at each other.
+look a thousand times at each other. A worker of the same client that has written the end of a run tells it by hand,
+and nothing is looked at (`Waiting.told`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,26 @@ from itertools import count
 from typing import NamedTuple
 
 from durable.backends.contract import Backend
-from durable.backends.records import CLOSED_STATES, InstanceRef, InstanceView
+from durable.backends.records import CLOSED_STATES, InstanceRef, InstanceView, State
 from durable.backends.wakeup import MAX_IDS, Listener
+from durable.client.nearby import Nearby
 from durable.errors import BackendError
 
 FIRST_POLL_SECONDS = 0.05
+LINGER_SECONDS = 1.0
+"""How long the bell is listened to when nobody waits any more: soon somebody may again."""
 
-Future = asyncio.Future[InstanceView | None]
+
+class Ending(NamedTuple):
+    """How a run ended, as far as its result goes; fields as in `InstanceView`."""
+
+    state: State
+    result: str | None
+    failure: str | None
+    next_run_id: str | None
+
+
+Future = asyncio.Future[Ending | None]
 
 
 class _Poll(NamedTuple):
@@ -36,9 +50,10 @@ class _Poll(NamedTuple):
 class Waiting:
     """Runs that somebody waits for."""
 
-    def __init__(self, store: Backend, poll_seconds: float) -> None:
+    def __init__(self, store: Backend, poll_seconds: float, nearby: Collection[Nearby]) -> None:
         self._store = store
         self._poll_seconds = poll_seconds
+        self._nearby = nearby
         self._futures: dict[str, dict[InstanceRef, set[Future]]] = {}
         self._polls: list[_Poll] = []
         self._numbers = count()
@@ -49,8 +64,8 @@ class Waiting:
         self._listener: Listener | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def closed(self, ref: InstanceRef) -> InstanceView | None:
-        """The run, once it has ended; ``None`` if there is no such run."""
+    async def closed(self, ref: InstanceRef) -> Ending | None:
+        """How the run ended, once it has; ``None`` if there is no such run."""
         loop = asyncio.get_running_loop()
         future: Future = loop.create_future()
         refs = self._futures.setdefault(ref.instance_id, {})
@@ -73,6 +88,17 @@ class Waiting:
         """This instance was made just now: there is no need to look whether it has ended, before the bell says so."""
         if self._listener is not None and len(self._unheard) < MAX_IDS:
             self._unheard.add(instance_id)
+
+    def told(self, instance_id: str, run_id: str, ending: Ending) -> None:
+        """A worker of this client has written the end of a run: that is in the store."""
+        self._unheard.discard(instance_id)
+        if instance_id in self._futures:
+            self._settle(InstanceRef(instance_id=instance_id, run_id=run_id), ending)
+
+    def look(self, instance_id: str) -> None:
+        """A worker of this client was about to end this instance, and has not: it may have ended otherwise."""
+        if instance_id in self._futures and self._listener is not None:
+            self._listener.hear((instance_id,))
 
     async def close(self) -> None:
         """Stop looking; those who still wait are cancelled."""
@@ -104,17 +130,16 @@ class Waiting:
     # --- looking --------------------------------------------------------------------------------------------------
 
     async def _look(self, listener: Listener) -> None:
+        rang = True
         try:
-            while self._futures:
+            while rang or self._futures:
                 self._poll()
                 asked = [ref for ref in self._wanted if self._is_awaited(ref)]
-                with contextlib.suppress(BackendError):  # then they are looked at when they are polled next
-                    self._wanted = {}
-                    if asked:
-                        self._settle(asked, (await self._store.get(asked)).items)
-                if not self._futures:
-                    break
-                await listener.wait(self._until_poll())
+                self._wanted = {}
+                if asked:
+                    with contextlib.suppress(BackendError):  # then they are looked at when they are polled next
+                        self._looked(asked, (await self._store.get(asked)).items)
+                rang = await listener.wait(self._until_poll())
                 self._heard(listener.heard)
         except Exception as error:
             self._fail(error)
@@ -139,6 +164,8 @@ class Waiting:
     def _until_poll(self) -> float:
         if self._wanted:
             return 0.0
+        if not self._futures:
+            return LINGER_SECONDS
         at = self._polls[0].at if self._polls else 0.0
         return max(0.0, at - asyncio.get_running_loop().time())
 
@@ -149,17 +176,23 @@ class Waiting:
             self._unheard.difference_update(ids)
         for instance_id in self._futures if ids is None else ids:
             for ref in self._futures.get(instance_id, ()):
-                self._wanted[ref] = None
+                if not any(worker.is_ending(ref.run_id) for worker in self._nearby):
+                    self._wanted[ref] = None
 
-    def _settle(self, refs: Collection[InstanceRef], views: Collection[InstanceView | None]) -> None:
+    def _looked(self, refs: Collection[InstanceRef], views: Collection[InstanceView | None]) -> None:
         for ref, view in zip(refs, views, strict=True):
-            if view is not None and view.state not in CLOSED_STATES:
-                continue
-            for future in list(self._futures.get(ref.instance_id, {}).pop(ref, ())):
-                if not future.done():
-                    future.set_result(view)
-            if not self._futures.get(ref.instance_id, True):
-                del self._futures[ref.instance_id]
+            if view is None:
+                self._settle(ref, None)
+            elif view.state in CLOSED_STATES:
+                self._settle(ref, Ending(view.state, view.result, view.failure, view.next_run_id))
+
+    def _settle(self, ref: InstanceRef, ending: Ending | None) -> None:
+        refs = self._futures.get(ref.instance_id, {})
+        for future in refs.pop(ref, ()):
+            if not future.done():
+                future.set_result(ending)
+        if not refs:
+            self._futures.pop(ref.instance_id, None)
 
     def _fail(self, error: Exception) -> None:
         for future in self._all():

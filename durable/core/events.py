@@ -36,7 +36,7 @@ An input and its decisions are one *turn*. ``number`` fields are those of the co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import Field, field, fields
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -47,6 +47,8 @@ from durable.errors import DurableError
 
 FORMAT = 1
 """The newest history format that this release understands. `RunStarted` carries the one it was written in."""
+FIRST_FORMAT = 1
+"""The format of an event that names none. Never the default of a later release: an older one would take it for its own."""
 
 
 class NewerFormat(DurableError):
@@ -293,11 +295,17 @@ _BASE_WEIGHT = 60  # kind, time, number, and what JSON needs
 
 _TUPLES = {"signals", "updates", "names"}
 """Fields that JSON gives back as lists."""
+
+
+def _left_out(field: Field[Any]) -> Any:
+    """The value that is not written."""
+    if field.name == "format":
+        return FIRST_FORMAT
+    return {} if field.default_factory is dict else field.default
+
+
 _FIELDS: dict[type[Event], tuple[tuple[str, Any], ...]] = {
-    cls: tuple(
-        (f.name, {} if f.default_factory is dict else f.default) for f in fields(cls) if f.name != "time_us"
-    )
-    for cls in _CLASSES
+    cls: tuple((f.name, _left_out(f)) for f in fields(cls) if f.name != "time_us") for cls in _CLASSES
 }
 
 _VALUES: dict[type[Event], attrgetter[tuple[Any, ...]]] = {
@@ -340,9 +348,16 @@ def decode_event(stored: bytes) -> Event:
     data = orjson.loads(stored)
     if not isinstance(data, dict):
         raise ValueError("an event is a JSON object")
-    cls = KINDS.get(data.pop("kind", ""))
-    if cls is None or data.get("format", FORMAT) > FORMAT:
-        raise NewerFormat(f"an event of a newer release (or none at all): {stored[:80]!r}")
+    kind = data.pop("kind", "")
+    cls = KINDS.get(kind)
+    if cls is RunStarted:
+        data.setdefault("format", FIRST_FORMAT)
+    if cls is None:
+        raise NewerFormat(f"an event of the kind {kind!r:.80}, which this release does not know")
+    if data.get("format", FIRST_FORMAT) > FORMAT:
+        raise NewerFormat(
+            f"an event {kind!r} of format {data['format']}; this release knows {FORMAT} at most"
+        )
     for name in _TUPLES & data.keys():
         data[name] = tuple(tuple(item) if isinstance(item, list) else item for item in data[name])
     try:

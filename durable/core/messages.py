@@ -10,6 +10,9 @@ from durable.core import events
 from durable.core.events import Input, NewerFormat
 
 FORMAT = 1
+"""The newest format of messages that this release understands, and the one that it writes."""
+FIRST_FORMAT = 1
+"""The format of a body that names none."""
 
 SIGNAL = "signal"
 CANCEL = "cancel"
@@ -24,27 +27,27 @@ PARENT_CANCELLED = "its parent was cancelled"
 
 
 def signal_body(name: str, payload: str) -> str:
-    return _body({"name": name, "payload": payload})
+    return _message({"name": name, "payload": payload})
 
 
 def cancel_body(reason: str | None) -> str:
-    return _body({"reason": reason})
+    return _message({"reason": reason})
 
 
 def update_body(name: str, args: str) -> str:
-    return _body({"name": name, "args": args})
+    return _message({"name": name, "args": args})
 
 
 def completed_body(number: int, result: str) -> str:
-    return _body({"number": number, "result": result})
+    return _message({"number": number, "result": result})
 
 
 def failed_body(number: int, failure: str) -> str:
-    return _body({"number": number, "failure": failure})
+    return _message({"number": number, "failure": failure})
 
 
 def child_closed_body(number: int, state: str, result: str | None, failure: str | None) -> str:
-    return _body({"number": number, "state": state, "result": result, "failure": failure})
+    return _message({"number": number, "state": state, "result": result, "failure": failure})
 
 
 def answer_body(result: str | None, failure: str | None, *, rejected: bool = False) -> str:
@@ -75,8 +78,8 @@ def input_of(kind: str, body: str, key: str, time_us: int) -> Input:
     data = orjson.loads(body)
     if not isinstance(data, dict):
         raise ValueError("the body of a message is a JSON object")
-    if data.pop("format", FORMAT) > FORMAT:
-        raise NewerFormat(f"a message {kind!r} of a newer release")
+    if (written := data.pop("format", FIRST_FORMAT)) > FORMAT:
+        raise NewerFormat(f"a message {kind!r} of format {written}; this release knows {FORMAT} at most")
     try:
         match kind:
             case "signal":
@@ -106,6 +109,10 @@ def _outcome(body: str, time_us: int) -> Input:
     if word == "taken":
         return events.ChildRefused(time_us=time_us, number=int(number))
     return events.SendResolved(time_us=time_us, number=int(number), outcome=word)
+
+
+def _message(data: dict[str, Any]) -> str:
+    return _body(data if FORMAT == FIRST_FORMAT else {**data, "format": FORMAT})
 
 
 def _body(data: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,8 @@ from durable.backends.records import CLOSED_STATES, InstanceRef, InstanceView, N
 from durable.client.asking import Asking
 from durable.client.client import Client
 from durable.client.instance import Instance
-from durable.client.waiting import Waiting
+from durable.client.nearby import Nearby
+from durable.client.waiting import Ending, Waiting
 from durable.core.hooks import HookList, Propagation
 from durable.core.ids import first_token
 from durable.core.payload import Converter
@@ -42,7 +43,7 @@ class VirtualClient(Client):
     ) -> None:
         super().__init__(store, converter, POLL_SECONDS, propagation, hooks)
         self.clock = clock
-        self.waiting = _VirtualWaiting(store, clock, skipper)
+        self.waiting = _VirtualWaiting(store, clock, skipper, self.nearby)
         self.questions = _VirtualAsking(self, clock, skipper)
         self._skipper = skipper
         self._learn = learn
@@ -83,12 +84,14 @@ class VirtualClient(Client):
 class _VirtualWaiting(Waiting):
     """Waiting for an ending lets time go on."""
 
-    def __init__(self, store: Any, clock: VirtualClock, skipper: Skipper) -> None:
-        super().__init__(store, POLL_SECONDS)
+    def __init__(
+        self, store: Any, clock: VirtualClock, skipper: Skipper, nearby: Collection[Nearby]
+    ) -> None:
+        super().__init__(store, POLL_SECONDS, nearby)
         self._clock = clock
         self._skipper = skipper
 
-    async def closed(self, ref: InstanceRef) -> InstanceView | None:
+    async def closed(self, ref: InstanceRef) -> Ending | None:
         waiter = Waiter(ref=ref, what=f"instance {ref.instance_id!r}", since_us=self._clock.now_us())
         return await self._skipper.waiters.wait(waiter, super().closed(ref))
 

@@ -53,6 +53,10 @@ class Births:
         else:
             self._parts.workflow_tasks.begin(_task(new))
 
+    def is_ending(self, run_id: str | None) -> bool:
+        """See `Nearby`."""
+        return run_id is not None and self._parts.workflow_tasks.is_ending(run_id)
+
 
 def _is_plain(new: NewInstance) -> bool:
     if new.start_at_us is not None or new.timeout_us is not None or new.lease is not None:

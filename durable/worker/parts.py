@@ -35,6 +35,7 @@ from durable.core.hooks import HookList, Propagation
 from durable.core.ids import first_token, is_open, new_token
 from durable.core.payload import Converter
 from durable.core.registry import Registry
+from durable.core.release import RELEASE
 from durable.core.replay import Run, load
 from durable.core.watchdog import Watchdog
 from durable.errors import BackendError
@@ -145,7 +146,8 @@ class Parts:
         return HeldLease(worker_id=self.worker_id, token=new_token(), lease_us=self.lease_us)
 
     def build_of(self, definition: WorkflowDefinition) -> str:
-        return self.build or build_of(definition.fn)
+        """Tells this code from other code. The engine is code too: what stalled under one release, another tries."""
+        return f"{self.build or build_of(definition.fn)} on {RELEASE}"
 
     def can_run(self, activity: str, queue: str) -> bool:
         """Whether this worker takes activities of this name from this queue, now."""

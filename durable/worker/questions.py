@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from durable.backends.records import AskedTask, Head, HistoryRange, InstanceRef, InstanceView, Reply
 from durable.core import messages
 from durable.core.context import RunIdentity
+from durable.core.events import NewerFormat
 from durable.core.failure import failure_of
 from durable.core.history import decode_history
 from durable.core.replay import Run
@@ -91,13 +92,15 @@ class Questions:
     def _reply(
         self, task: AskedTask, histories: dict[str, tuple[bytes, ...]], identities: dict[str, RunIdentity]
     ) -> list[Reply]:
-        """The reply, or nothing when the query's function may still come to be defined."""
+        """The reply, or nothing: the function may still come to be defined, or a newer release wrote the history."""
         try:
             run = self._copy(task, histories, identities)
             result = run.query(task.name, task.body)
             if result is None:
                 return []
             body = messages.answer_body(result, None)
+        except NewerFormat:
+            return []  # a worker of that release has an answer; the question comes again until the asker gives up
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # also one that kept the loop busy for too long

@@ -44,6 +44,8 @@ class WarmRun:
     claims: int
     """How often it was claimed since its last checkpoint."""
     busy: bool = False
+    ending: bool = False
+    """The checkpoint that is on its way ends the run."""
     local: set[int] = field(default_factory=set)
     """The numbers of its activities that run here."""
     rowless: dict[int, HeldLease] = field(default_factory=dict)

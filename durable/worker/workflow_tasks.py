@@ -22,6 +22,8 @@ from durable.backends.records import (
     ActivityLease,
     ActivityRef,
     ActivityTask,
+    Checkpoint,
+    Close,
     Head,
     HistoryRange,
     InstanceRef,
@@ -36,6 +38,7 @@ from durable.backends.records import (
     Verdict,
     WorkflowTask,
 )
+from durable.client.waiting import Ending
 from durable.core import commands
 from durable.core.context import RunIdentity, site_of_error
 from durable.core.events import CancelRequested, Input, NewerFormat, SignalReceived, UpdateRequested
@@ -331,6 +334,7 @@ class WorkflowTasks:
         return frozenset(self._parts.activities.reserve(wanted))
 
     def _submit(self, warm: WarmRun, written: Written) -> None:
+        warm.ending = written.checkpoint.close is not None
         future = self._parts.commits.submit(written.checkpoint)
         future.add_done_callback(lambda done: self._judge(warm, written, done))
 
@@ -381,6 +385,7 @@ class WorkflowTasks:
         self._parts.local.written(warm, written.taken.numbers, cancelled)
         self._cancel(warm, cancelled)
         if checkpoint.close is not None:
+            self._tell_the_end(warm, checkpoint, checkpoint.close)
             self._free(warm, evict=True)
             return
         if checkpoint.wake_at_us is not None:
@@ -401,6 +406,12 @@ class WorkflowTasks:
             self._go_on(warm)
         else:
             self._free(warm)
+
+    def _tell_the_end(self, warm: WarmRun, checkpoint: Checkpoint, close: Close) -> None:
+        next_run_id = checkpoint.next_run.run_id if checkpoint.next_run is not None else None
+        ending = Ending(close.state, close.result, close.failure, next_run_id)
+        self._parts.client.waiting.told(checkpoint.instance_id, checkpoint.run_id, ending)
+        warm.ending = False
 
     def _cancel(self, warm: WarmRun, numbers: frozenset[int]) -> None:
         """The run wants these activities no more, nor their results, should they have ended already."""
@@ -502,6 +513,11 @@ class WorkflowTasks:
             return
         asyncio.get_running_loop().call_soon(resume, histories.get(warm.task.run_id, ()))
 
+    def is_ending(self, run_id: str) -> bool:
+        """Whether the end of this run is on its way to the store."""
+        warm = self.cache.get(run_id)
+        return warm is not None and warm.ending
+
     # --- going out ------------------------------------------------------------------------------------------------
 
     def _set_busy(self, warm: WarmRun, busy: bool) -> None:
@@ -523,6 +539,8 @@ class WorkflowTasks:
         self.cache.shrink()
 
     def _evict(self, warm: WarmRun) -> None:
+        if warm.ending:
+            self._parts.client.waiting.look(warm.task.instance_id)
         self._give_back(warm, warm.results)
         warm.results.clear()
         for piece in warm.unwritten:

@@ -91,7 +91,8 @@ def _enter(ledger: Ledger, made: RunRow, new: NewInstance) -> None:
     if new.lease is not None:
         _lease(ledger, made, new.lease)
     made.settle()
-    ledger.topics.add("workflow")
+    if made.ready_at_us is not None:  # else its writer has it
+        ledger.topics.add("workflow")
     _put_messages(ledger, made, new)
 
 
