@@ -4,7 +4,7 @@ from durable.backends.records import Finding, ParentClose, Stats
 from durable.client import Client, Description, HistoryEvent, Instance, Page, StallReport, connect
 from durable.core.hooks import Hooks
 from durable.core.payload import Codec
-from durable.core.release import RELEASE as __version__
+from durable.core.release import RELEASE
 from durable.core.retry import Retry
 from durable.errors import (
     ActivityTimeout,
@@ -40,6 +40,8 @@ from durable.primitives.signal import Signal
 from durable.primitives.timer import sleep, sleep_until
 from durable.primitives.workflow import Workflow, continue_as_new, start, workflow
 from durable.worker.worker import Worker
+
+__version__ = RELEASE
 
 __all__ = [
     "Activity",

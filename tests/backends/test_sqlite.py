@@ -142,7 +142,23 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
     await (await opened(path)).close()
     with by_hand(path) as db:
         db.execute("PRAGMA user_version = 999")
+        db.execute("UPDATE meta SET value = '2' WHERE name = 'oldest_schema'")
+    assert "has schema 999, and this release knows 1 at most; use a newer release" in await refused(path)
+    with by_hand(path) as db:
+        db.execute("DELETE FROM meta WHERE name = 'oldest_schema'")
     assert "has schema 999" in await refused(path)
+
+
+async def test_a_newer_schema_that_says_that_this_release_may_go_on_is_used_and_left_as_it_is(
+    path: Path,
+) -> None:
+    await (await opened(path)).close()
+    with by_hand(path) as db:
+        db.execute("PRAGMA user_version = 999")
+        db.execute("UPDATE meta SET value = '1' WHERE name = 'oldest_schema'")
+    await (await opened(path)).close()
+    with by_hand(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (999,)
 
 
 async def test_a_read_only_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +252,7 @@ async def test_a_call_that_fails_does_not_hurt_those_in_its_transaction(store: S
     assert isinstance(results[1], BackendError)
     with by_hand(Path(store.url.removeprefix("sqlite:///"))) as db:
         assert db.execute("SELECT instance_id FROM instances ORDER BY 1").fetchall() == [("a",), ("b",)]
-        assert db.execute("SELECT count(*) FROM meta").fetchone() == (0,)
+        assert db.execute("SELECT name FROM meta").fetchall() == [("oldest_schema",)]
 
 
 async def test_when_the_commit_fails_nobody_is_told_that_it_was_done(store: SqliteStore) -> None:

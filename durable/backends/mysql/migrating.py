@@ -16,6 +16,7 @@ from durable.backends.mysql.address import Address
 from durable.backends.mysql.driver import Link
 from durable.backends.mysql.failures import Failure, explain
 from durable.backends.mysql.literals import literal, name
+from durable.backends.schema import OLDEST, check_schema, oldest_of
 from durable.errors import BackendError
 
 PATIENCE_SECONDS = 20
@@ -29,6 +30,7 @@ class Migration:
     number: int
     name: str
     statements: tuple[str, ...]
+    oldest: int
 
 
 def migrations() -> tuple[Migration, ...]:
@@ -37,8 +39,9 @@ def migrations() -> tuple[Migration, ...]:
     found = []
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".sql"):
-            statements = tuple(_statements(file.read_text(encoding="utf-8")))
-            found.append(Migration(int(file.name[:4]), file.name, statements))
+            script = file.read_text(encoding="utf-8")
+            number, statements = int(file.name[:4]), tuple(_statements(script))
+            found.append(Migration(number, file.name, statements, oldest_of([script])))
     return tuple(found)
 
 
@@ -53,7 +56,7 @@ def _statements(script: str) -> Iterator[str]:
 async def migrate(link: Link, address: Address) -> None:
     """Bring the schema up to date; at once if it is."""
     try:
-        if await _version(link, address) == migrations()[-1].number:
+        if (await _version(link, address) or 0) >= migrations()[-1].number:
             return
         await _alone(link, address)
     except Failure as failure:
@@ -81,11 +84,13 @@ async def _bring_up_to_date(link: Link, address: Address) -> None:
     if version is None:
         await _make_database(link, here)
     await link.run(b"USE %b" % here)
+    oldest = 0
     for migration in migrations():
+        oldest = max(oldest, migration.oldest)
         if migration.number > (version or 0):
             for statement in migration.statements:
                 await link.run(statement.encode())
-            await _remember(link, migration.number)
+            await _remember(link, migration.number, oldest)
     await link.run(b"USE %b" % name(address.database).encode())
 
 
@@ -95,12 +100,12 @@ async def _make_database(link: Link, here: bytes) -> None:
         await link.run(b"CREATE DATABASE IF NOT EXISTS %b DEFAULT CHARACTER SET utf8mb4" % here)
 
 
-async def _remember(link: Link, number: int) -> None:
+async def _remember(link: Link, number: int, oldest: int) -> None:
     """What the schema is, and which store this is: a connection of somebody else's is known by that."""
     await link.run(
-        b"INSERT INTO meta (name, value) VALUES ('schema', %b), ('store', %b) "
+        b"INSERT INTO meta (name, value) VALUES ('schema', %b), (%b, %b), ('store', %b) "
         b"ON DUPLICATE KEY UPDATE value = IF(name = 'store', value, VALUES(value))"
-        % (literal(str(number)), literal(secrets.token_hex(16)))
+        % (literal(str(number)), literal(OLDEST), literal(str(oldest)), literal(secrets.token_hex(16)))
     )
 
 
@@ -109,12 +114,7 @@ async def _version(link: Link, address: Address) -> int | None:
     found = await _meta(link, address, "schema")
     if found is None:
         return None
-    known = migrations()[-1].number
-    if not found.isdigit() or int(found) > known:
-        raise BackendError(
-            f"{address.url} has schema {found}, and this release knows {known} at most; use a newer release"
-        )
-    return int(found)
+    return check_schema(address.url, found, migrations()[-1].number, await _meta(link, address, OLDEST))
 
 
 async def _meta(link: Link, address: Address, entry: str) -> str | None:

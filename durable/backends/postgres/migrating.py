@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any
 
 from durable.backends.postgres.address import Address
+from durable.backends.schema import OLDEST, check_schema, oldest_of
 from durable.backends.sql.server.tables import TABLES
 from durable.errors import BackendError
 
@@ -71,14 +72,18 @@ async def _make(connection: Any, address: Address) -> None:
     if not await connection.fetchval(_SCHEMA, address.schema):
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
     version = await _version(connection, address)
+    if version >= migrations()[-1].number:
+        return  # whoever had the lock has done it
     await connection.execute(
         f"SET LOCAL search_path TO \"{address.schema}\"; SET LOCAL client_min_messages = 'warning'"
     )
     for migration in migrations():
         if migration.number > version:
             await connection.execute(migration.script)
+    oldest = oldest_of(migration.script for migration in migrations())
+    facts = [("application", MARK), ("schema", str(migrations()[-1].number)), (OLDEST, str(oldest))]
     sql = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    await connection.executemany(sql, [("application", MARK), ("schema", str(migrations()[-1].number))])
+    await connection.executemany(sql, facts)
 
 
 async def _version(connection: Any, address: Address) -> int:
@@ -102,12 +107,7 @@ async def _version(connection: Any, address: Address) -> int:
             f"{address.url}: the schema {address.schema!r} has tables of another application "
             f"({', '.join(sorted(names))}); give the store a schema of its own, with ?schema="
         )
-    version, known = int(found.get("schema", "0")), migrations()[-1].number
-    if version > known:
-        raise BackendError(
-            f"{address.url} has schema {version}, and this release knows {known} at most; use a newer release"
-        )
-    return version
+    return check_schema(address.url, found.get("schema", "0"), migrations()[-1].number, found.get(OLDEST))
 
 
 async def _check_grants(connection: Any, address: Address) -> None:

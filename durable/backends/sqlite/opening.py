@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+from durable.backends.schema import OLDEST, check_schema, oldest_of
 from durable.errors import BackendError
 
 APPLICATION_ID = 0x64757262
@@ -129,6 +130,7 @@ class Migration:
     number: int
     name: str
     statements: tuple[str, ...]
+    oldest: int
 
 
 def migrations() -> tuple[Migration, ...]:
@@ -137,8 +139,9 @@ def migrations() -> tuple[Migration, ...]:
     found = []
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".sql"):
-            statements = tuple(_statements(file.read_text(encoding="utf-8")))
-            found.append(Migration(int(file.name[:4]), file.name, statements))
+            script = file.read_text(encoding="utf-8")
+            number, statements = int(file.name[:4]), tuple(_statements(script))
+            found.append(Migration(number, file.name, statements, oldest_of([script])))
     return tuple(found)
 
 
@@ -156,7 +159,7 @@ def migrate(db: sqlite3.Connection, address: Address, patience_seconds: float) -
     """Bring the schema up to date. When two start together, one does it and the other finds it done."""
     with explained(address.url):
         # Patiently: whoever has just made the file may be setting up its write-ahead log.
-        if patiently(lambda: _version(db, address), address.url, patience_seconds) == migrations()[-1].number:
+        if patiently(lambda: _version(db, address), address.url, patience_seconds) >= migrations()[-1].number:
             return
         patiently(lambda: db.execute("BEGIN IMMEDIATE"), address.url, patience_seconds)
         try:
@@ -166,6 +169,9 @@ def migrate(db: sqlite3.Connection, address: Address, patience_seconds: float) -
                     for statement in migration.statements:
                         db.execute(statement)
                     db.execute(f"PRAGMA user_version = {migration.number}")
+            oldest = max(migration.oldest for migration in migrations())
+            if version < migrations()[-1].number:
+                db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (OLDEST, str(oldest)))
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute("COMMIT")
         finally:
@@ -174,13 +180,13 @@ def migrate(db: sqlite3.Connection, address: Address, patience_seconds: float) -
 
 
 def _version(db: sqlite3.Connection, address: Address) -> int:
-    version = int(str(_one(db, "PRAGMA user_version")))
+    version = str(_one(db, "PRAGMA user_version"))
     known = migrations()[-1].number
-    if version > known:
-        raise BackendError(
-            f"{address.url} has schema {version}, and this release knows {known} at most; use a newer release"
-        )
-    return version
+    oldest = None
+    if int(version) > known:
+        row = db.execute("SELECT value FROM meta WHERE name = ?", (OLDEST,)).fetchone()
+        oldest = None if row is None else str(row[0])
+    return check_schema(address.url, version, known, oldest)
 
 
 # --- errors and patience

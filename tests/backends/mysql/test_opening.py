@@ -253,9 +253,19 @@ async def test_a_server_that_is_too_old(mysql_url: str, monkeypatch: pytest.Monk
 
 async def test_a_schema_of_a_newer_release(mysql_url: str) -> None:
     store = await open_store(mysql_url)
-    await say(mysql_url, "UPDATE meta SET value = '77' WHERE name = 'schema'")
+    await say(mysql_url, "UPDATE meta SET value = '77' WHERE name IN ('schema', 'oldest_schema')")
     assert "has schema 77, and this release knows 1 at most; use a newer release" in await refusal(mysql_url)
+    await say(mysql_url, "DELETE FROM meta WHERE name = 'oldest_schema'")
+    assert "has schema 77" in await refusal(mysql_url)
     await store.close()
+
+
+async def test_a_newer_schema_that_says_that_this_release_may_go_on(mysql_url: str) -> None:
+    await (await open_store(mysql_url)).close()
+    await say(mysql_url, "UPDATE meta SET value = '77' WHERE name = 'schema'")
+    await (await open_store(mysql_url)).close()
+    await say(mysql_url, "UPDATE meta SET value = '78' WHERE name = 'oldest_schema'")
+    assert "has schema 77" in await refusal(mysql_url)  # it was not set back
 
 
 async def test_a_migration_that_was_cut_off_is_done_again(mysql_url: str) -> None:

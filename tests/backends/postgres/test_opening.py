@@ -200,11 +200,21 @@ async def test_a_server_that_is_too_old(postgres_url: str, monkeypatch: pytest.M
 
 async def test_a_schema_of_a_newer_release(postgres_url: str) -> None:
     store = await open_store(postgres_url)
-    await say(postgres_url, "UPDATE meta SET value = '77' WHERE name = 'schema'")
+    await say(postgres_url, "UPDATE meta SET value = '77' WHERE name IN ('schema', 'oldest_schema')")
     assert "has schema 77, and this release knows 1 at most; use a newer release" in await refusal(
         postgres_url
     )
+    await say(postgres_url, "DELETE FROM meta WHERE name = 'oldest_schema'")
+    assert "has schema 77" in await refusal(postgres_url)
     await store.close()
+
+
+async def test_a_newer_schema_that_says_that_this_release_may_go_on(postgres_url: str) -> None:
+    await (await open_store(postgres_url)).close()
+    await say(postgres_url, "UPDATE meta SET value = '77' WHERE name = 'schema'")
+    await (await open_store(postgres_url)).close()
+    await say(postgres_url, "UPDATE meta SET value = '78' WHERE name = 'oldest_schema'")
+    assert "has schema 77" in await refusal(postgres_url)  # it was not set back
 
 
 @pytest.mark.parametrize("table", ["meta (x int)", "instances (x int)", "meta (name text, value text)"])

@@ -1,4 +1,5 @@
 -- 0001: everything a durable store keeps in PostgreSQL. Run with the search_path at the store's schema.
+-- Oldest schema whose releases may go on: 1
 --
 -- Times are microseconds since the Unix epoch (the views show them as timestamptz). `part` is crc32(instance id) % 64 and
 -- leads every key, so that the tables can be distributed by it. Each statement may run twice.

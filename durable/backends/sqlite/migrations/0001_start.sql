@@ -1,5 +1,5 @@
 -- 0001: everything a durable store keeps in SQLite.
--- Oldest release that may go on using a file with this schema: 0.1.0
+-- Oldest schema whose releases may go on: 1
 --
 -- Times are microseconds since the Unix epoch. `part` is crc32(instance id) % 64 and leads every key, so that the same
 -- schema can be cut by it elsewhere. Each statement may run twice.
