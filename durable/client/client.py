@@ -258,10 +258,10 @@ class Client:
             if lease is not None:
                 leased = replace(new, lease=lease)
                 asked = self._creates.submit(leased)
-                asked.add_done_callback(partial(worker.answered, leased))
-                return await asyncio.shield(
-                    asked
-                )  # the worker has to hear of it even if nobody here waits any more
+                # The worker has to hear of it even if nobody here waits any more: a future of its own for the latter.
+                mine = asyncio.get_running_loop().create_future()
+                asked.add_done_callback(partial(_answered, worker, leased, mine))
+                return cast(tuple[Any, int], await mine)
         return await self._creates.submit(new)
 
     def _new_instance(
@@ -568,6 +568,21 @@ async def connect(
         yield client
     finally:
         await asyncio.shield(client.close())
+
+
+def _answered(
+    worker: Nearby,
+    new: NewInstance,
+    waits: asyncio.Future[tuple[Any, int]],
+    done: asyncio.Future[tuple[Any, int]],
+) -> None:
+    if waits.done():
+        pass
+    elif (error := done.exception()) is not None:
+        waits.set_exception(error)
+    else:
+        waits.set_result(done.result())
+    worker.answered(new, done)
 
 
 def _refuse_to_wait_for_oneself() -> None:

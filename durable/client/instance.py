@@ -178,6 +178,8 @@ class Instance(Generic[R_co]):
         `PayloadError` if the result does not fit the annotation known here.
         """
         limit = seconds(timeout, "timeout")
+        if limit is None:
+            return self._value_of(await self._ended())
         try:
             async with asyncio.timeout(limit):
                 ending = await self._ended()

@@ -69,7 +69,7 @@ class ActivityDefinition:
 
     @property
     def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.fn)
+        return _is_async(self.fn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,11 @@ class WorkflowDefinition:
     version: str = ""
     queue: str | None = None
     timeout_seconds: float | None = None
+
+
+@lru_cache(maxsize=4096)
+def _is_async(fn: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(fn)
 
 
 @lru_cache(maxsize=4096)

@@ -19,6 +19,7 @@ from durable.errors import PayloadError
 
 _log = logging.getLogger("durable")
 _UNSET = object()
+_NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
 class Propagation:
@@ -109,16 +110,18 @@ class HookList:
     def around_task(
         self, workflow: str, instance_id: str, headers: Mapping[str, str]
     ) -> AbstractContextManager[Any]:
+        if not self._hooks:
+            return _NOTHING
         return self._around(lambda hook: hook.around_task(workflow, instance_id, headers))
 
     def around_activity(
         self, activity: str, instance_id: str, attempt: int, headers: Mapping[str, str]
     ) -> AbstractContextManager[Any]:
+        if not self._hooks:
+            return _NOTHING
         return self._around(lambda hook: hook.around_activity(activity, instance_id, attempt, headers))
 
     def _around(self, enter: Any) -> AbstractContextManager[Any]:
-        if not self._hooks:
-            return nullcontext()
         stack = ExitStack()
         for hook in self._hooks:
             with _harmless(hook):

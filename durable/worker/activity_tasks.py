@@ -145,6 +145,7 @@ class ActivityTasks:
         finally:
             if attempt.opened is not None:
                 await asyncio.shield(attempt.opened.rollback())
+            attempt.task = None  # else the two would be a cycle for the garbage collector
             self._ended(attempt, told=outcome is None or attempt.unwanted)
             self._parts.activity_slot_free.set()
         if outcome is not None and not attempt.unwanted:
@@ -232,14 +233,21 @@ class ActivityTasks:
         parts, item = self._parts, attempt.item
         parts.propagation.restore(attempt.headers)
         around = parts.hooks.around_activity(item.name, item.ref.instance_id, item.attempt, attempt.headers)
-        with around, attempt.limits():
-            if definition.executor != "process":  # else it begins when a process is free
-                attempt.begin()
-            if definition.is_async:
-                return await definition.fn(*args, **kwargs)
-            if definition.executor == "process":
-                return await self._parts.processes.run(attempt, definition)
-            return await self._in_thread(attempt, definition, args, kwargs)
+        try:
+            with around:
+                return await self._run(attempt, definition, args, kwargs)
+        finally:
+            attempt.end()
+
+    async def _run(
+        self, attempt: RunningAttempt, definition: ActivityDefinition, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        if definition.executor == "process":  # its time begins when a process is free
+            return await self._parts.processes.run(attempt, definition)
+        attempt.begin()
+        if definition.is_async:
+            return await definition.fn(*args, **kwargs)
+        return await self._in_thread(attempt, definition, args, kwargs)
 
     async def _in_thread(
         self, attempt: RunningAttempt, definition: ActivityDefinition, args: list[Any], kwargs: dict[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,18 +85,8 @@ class RunningAttempt:
         if self.task is not None:
             self.task.cancel()
 
-    @contextmanager
-    def limits(self) -> Iterator[None]:
-        """Around the call of its function: its limits, which run from `begin` on, end with the block."""
-        try:
-            yield
-        finally:
-            for handle in (self._end, self._silence):
-                if handle is not None:
-                    handle.cancel()
-
     def begin(self) -> None:
-        """The function is about to be called: its time begins."""
+        """The function is about to be called: its time begins. `end` has to follow."""
         if self._begun:
             return
         self._begun = True
@@ -105,6 +95,12 @@ class RunningAttempt:
             self._deadline_us = self._parts.clock.now_us() + round(limit * 1e6)
             self._end = self._loop.call_later(limit, self._expire, "timeout", limit)
         self._listen()
+
+    def end(self) -> None:
+        """The function has returned or raised: nothing is limited any more. Harmless if it was never called."""
+        for handle in (self._end, self._silence):
+            if handle is not None:
+                handle.cancel()
 
     def _listen(self) -> None:
         """Begin to wait for the next heartbeat."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 STALLED_EVERY_SECONDS = 60.0
+STALLED_EVERY_SECONDS_WHEN_NEW = 3.0
+NEW_FOR_SECONDS = 600.0
+"""For so long a worker looks oftener: in a rolling deployment old ones park what it can go on with."""
 STALLED_AGAIN_SECONDS = 1.0
 STALLED_BATCH = 100
 AUDIT_EVERY_SECONDS = 30.0
@@ -69,6 +72,8 @@ class Upkeep:
     async def try_stalled(self) -> None:
         """Until cancelled: at the start those that stalled under other code, then those whose delay has passed."""
         at_start, claimant = True, self._parts.claimant()
+        clock = asyncio.get_running_loop().time
+        new_until = clock() + NEW_FOR_SECONDS
         while True:
             try:
                 more = await self._try_some(claimant, at_start)
@@ -80,7 +85,8 @@ class Upkeep:
             claimant = self._parts.claimant()
             if not more:
                 at_start = False
-                await asyncio.sleep(STALLED_EVERY_SECONDS)
+                is_new = clock() < new_until
+                await asyncio.sleep(STALLED_EVERY_SECONDS_WHEN_NEW if is_new else STALLED_EVERY_SECONDS)
 
     async def _try_some(self, claimant: Claimant, at_start: bool) -> bool:
         parts = self._parts

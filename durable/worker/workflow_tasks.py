@@ -60,6 +60,9 @@ INPUT_BYTES = 2 * 2**20
 """How much of what has arrived one checkpoint takes in; it may hold 8 MiB, what the code then asks for included."""
 STALL_FIRST_SECONDS = 60.0
 STALL_MOST_SECONDS = 3600.0
+NEWER_FIRST_SECONDS = 1.0
+"""While two releases share a store, a worker of the newer one is likely to be there already."""
+MOST_STALLS = 10_000
 
 _FROM_PEOPLE = (SIGNAL, UPDATE, CANCEL)
 _SENT = (SignalReceived, UpdateRequested, CancelRequested)
@@ -72,7 +75,8 @@ class WorkflowTasks:
     def __init__(self, parts: Parts, cache_size: int) -> None:
         self._parts = parts
         self.cache = RunCache(cache_size)
-        self._stalls: dict[str, int] = {}
+        self._stalls: dict[str, tuple[Head, int]] = {}
+        """So many times has this worker parked a run at this head."""
         self._working = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -524,13 +528,14 @@ class WorkflowTasks:
         if warm.busy == busy:
             return
         warm.busy = busy
-        self._working += 1 if busy else -1
+        if busy:
+            self._working += 1
+            self._idle.clear()
+            return
+        self._working -= 1
         if self._working == 0:
             self._idle.set()
-        else:
-            self._idle.clear()
-        if not busy:
-            self._parts.slot_free.set()
+        self._parts.slot_free.set()
 
     def _free(self, warm: WarmRun, *, evict: bool = False) -> None:
         self._set_busy(warm, False)
@@ -559,7 +564,8 @@ class WorkflowTasks:
             names = ("expected", "actual", "file", "line", "event", "task", "arguments")
             self._stall(task, head, str(error), {name: getattr(error, name) for name in names})
         elif isinstance(error, NewerFormat):
-            self._stall(task, head, f"{error}. A worker of a newer release is needed")
+            text = f"{error}. A worker of a newer release is needed"
+            self._stall(task, head, text, first_seconds=NEWER_FIRST_SECONDS)
         elif isinstance(error, RecursionError):
             self._too_deep(task, head, error)
         else:
@@ -575,11 +581,16 @@ class WorkflowTasks:
         self._stall(task, head, text, details)
 
     def _stall(
-        self, task: WorkflowTask, head: Head, message: str, details: Mapping[str, object] | None = None
+        self,
+        task: WorkflowTask,
+        head: Head,
+        message: str,
+        details: Mapping[str, object] | None = None,
+        first_seconds: float = STALL_FIRST_SECONDS,
     ) -> None:
         definition = self._parts.registry.workflow(task.workflow, task.version)
-        stalls = self._stalls[task.run_id] = self._stalls.get(task.run_id, 0) + 1
-        delay = min(STALL_FIRST_SECONDS * 2 ** (stalls - 1), STALL_MOST_SECONDS)
+        stalls = self._count_stall(task.run_id, head)
+        delay = min(first_seconds * 2.0 ** (stalls - 1), STALL_MOST_SECONDS)
         problem = Problem(
             report=orjson.dumps({"message": message, **(details or {})}).decode(),
             build=self._parts.build_of(definition) if definition is not None else "",
@@ -594,6 +605,14 @@ class WorkflowTasks:
                 retry_after_us=round(delay * 1e6),
             )
         )
+
+    def _count_stall(self, run_id: str, head: Head) -> int:
+        last, count = self._stalls.pop(run_id, (head, 0))
+        count = 1 if last != head else min(count + 1, 50)
+        self._stalls[run_id] = (head, count)
+        if len(self._stalls) > MOST_STALLS:
+            del self._stalls[next(iter(self._stalls))]  # the one that was parked longest ago
+        return count
 
     def _fell(self, task: WorkflowTask, error: BaseException) -> None:
         """KeyboardInterrupt, SystemExit, MemoryError and their like in a step: drop the run, write nothing."""
@@ -647,7 +666,7 @@ def _cancelled(outcome: Outcome) -> frozenset[int]:
 
 def _overlooks_signals(outcome: Outcome) -> bool:
     """The run ends for good, with signals in hand that no code has seen."""
-    if outcome.end is None or isinstance(outcome.end, commands.ContinueRun):
+    if outcome.end is None or not outcome.left or isinstance(outcome.end, commands.ContinueRun):
         return False
     return any(isinstance(event, SignalReceived) for event in outcome.left)
 
@@ -681,6 +700,8 @@ def _pieces(
 
 def _consumed(outcome: Outcome, taken: Taken, inputs: Sequence[Input]) -> tuple[int, ...]:
     """The messages that this step used up. What came behind a continue-as-new stays for the next run."""
+    if not taken.messages:
+        return ()
     left: set[int] = set()
     if isinstance(outcome.end, commands.ContinueRun):
         left = {id(event) for event in outcome.left}
