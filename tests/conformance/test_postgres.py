@@ -23,6 +23,14 @@ class TestPostgres(StoreLaws):
         return Postgres(url)
 
 
+class TestPostgresInGeneral(StoreLaws):
+    """No batch is done by one statement."""
+
+    @pytest.fixture
+    def under_test(self, url: str) -> Postgres:
+        return Postgres(url, one_statement="off")
+
+
 class TestPostgresByPart(StoreLaws):
     """Batches and statements are cut by part, as a distributed server wants them."""
 

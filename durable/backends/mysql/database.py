@@ -32,6 +32,7 @@ class MysqlDatabase:
 
     tag_test = "JSON_CONTAINS(i.tags, JSON_OBJECT(?, ?))"
     group_by_part = False
+    one_statement = False
 
     def __init__(self, address: Address, clock: Callable[[], int] | None = None) -> None:
         self.url = address.url
@@ -97,6 +98,10 @@ class MysqlDatabase:
             except asyncio.CancelledError:
                 link.discard()
                 raise
+
+    async def alone(self, work: Callable[[Session], Awaitable[R]]) -> R:
+        """See the protocol. Here no statement writes more than one table."""
+        return await self.transact(work)
 
     async def borrow(self, connection: Any, work: Callable[[Session], Awaitable[R]]) -> R:
         """See the protocol."""

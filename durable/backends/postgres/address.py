@@ -20,7 +20,7 @@ DEFAULT_PORT = 5432
 SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 OPTIONS = (
     *("schema", "pool_size", "pool_idle", "connect_timeout", "call_timeout", "pgbouncer", "wakeups"),
-    *("group_by_part", "host", "sslmode", "sslrootcert", "sslcert", "sslkey"),
+    *("group_by_part", "one_statement", "host", "sslmode", "sslrootcert", "sslcert", "sslkey"),
 )
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
 _WORDS = {
@@ -57,6 +57,7 @@ class Address:
     pgbouncer: bool = False
     wakeups: bool = True
     group_by_part: bool = False
+    one_statement: bool = True
     ssl_mode: str | None = None
     ssl_root_cert: str | None = None
     ssl_cert: str | None = None
@@ -106,6 +107,7 @@ def parse_url(url: str, settings: Mapping[str, Any] | None = None) -> Address:
         pgbouncer=_truth("pgbouncer", options.get("pgbouncer", False)),
         wakeups=_truth("wakeups", options.get("wakeups", True)),
         group_by_part=_truth("group_by_part", options.get("group_by_part", False)),
+        one_statement=_truth("one_statement", options.get("one_statement", True)),
         ssl_mode=_mode(options.get("sslmode")),
         ssl_root_cert=options.get("sslrootcert"),
         ssl_cert=options.get("sslcert"),

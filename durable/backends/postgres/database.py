@@ -32,6 +32,7 @@ IDLE_IN_TRANSACTION_SECONDS = 5
 # connection are no more than advice; nothing that is written depends on them.
 SETTINGS = {
     "application_name": APPLICATION_NAME,
+    "default_transaction_isolation": "read committed",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -58,6 +59,7 @@ class PostgresDatabase:
         self.url = address.url
         self._address = address
         self.group_by_part = address.group_by_part
+        self.one_statement = address.one_statement and not address.group_by_part
         self._texts = Texts(address.schema, clock, by_part=address.group_by_part)
         reserved = min(RESERVED_CONNECTIONS, address.pool_size - 1)
         self._pool = Pool(address, address.pool_size - reserved, self.connect)
@@ -130,6 +132,22 @@ class PostgresDatabase:
             return await self.transact(work)
         async with self._pool.lent() as loan:
             result = await work(PostgresSession(loan.connection, self._address, self._texts))
+            loan.sound = True
+            return result
+
+    async def alone(self, work: Callable[[Session], Awaitable[R]]) -> R:
+        """See `Database`. Behind PgBouncer it needs the settings, and those a transaction."""
+        if self._address.pgbouncer:
+            return await self.transact(work)
+        async with self._pool.lent() as loan:
+            connection = loan.connection
+            try:
+                with told_apart(self._address):
+                    await self._standstill.end(connection, self._address.call_seconds)
+                result = await work(PostgresSession(connection, self._address, self._texts))
+            except (Again, Culprit):
+                loan.sound = not connection.is_closed()
+                raise
             loan.sound = True
             return result
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from durable.backends.postgres.address import Address
 from durable.backends.postgres.failures import told_apart
-from durable.backends.postgres.texts import PART, Texts, arrays, given
+from durable.backends.postgres.texts import PART, Texts, arrays, given, seed_of
 from durable.backends.sql.server.session import Query, Row, Topics, Wanted, Write, one_by_one
 from durable.backends.sql.server.tables import Table
 
@@ -126,13 +126,10 @@ class PostgresSession:
             "WHERE NOT pg_try_advisory_xact_lock(hashtextextended(name, $2))"
         )
         names = [name for _, name in keys]
-        rows = await self._fetched(text, [arrays(1, [(name,) for name in names])[0], self._seed])
+        rows = await self._fetched(
+            text, [arrays(1, [(name,) for name in names])[0], seed_of(self._address.schema)]
+        )
         return {row[0] for row in rows}
-
-    @property
-    def _seed(self) -> int:
-        # Another one in each schema, or tenants would wait for each other.
-        return sum(byte << (8 * n) for n, byte in enumerate(self._address.schema.encode()[:7]))
 
     async def announce(self, topics: Topics) -> None:
         """See `Session`."""

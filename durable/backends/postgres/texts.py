@@ -124,6 +124,8 @@ class Texts:
                 return f"${next(marks)}"
             if name == "now":
                 return _SERVER_TIME if self._clock is None else f"${numbers.now}::bigint"
+            if name == "reserved":
+                return f"pg_try_advisory_xact_lock(hashtextextended(wanted.instance_id, {seed_of(self._schema)}))"
             if name == "wanted":
                 return _relation("wanted", wanted or (), numbers.wanted)
             return self.table(name)
@@ -207,6 +209,11 @@ class Texts:
                 return self.update(one.table, one.columns, first=first)
             case "delete":
                 return self.delete(one.table, one.columns, first=first)
+
+
+def seed_of(schema: str) -> int:
+    """Of the hashes of ids that are reserved: another one in each schema, or tenants would wait for each other."""
+    return sum(byte << (8 * n) for n, byte in enumerate(schema.encode()[:7]))
 
 
 def width_of(one: Write) -> int:

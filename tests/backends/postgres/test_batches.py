@@ -42,7 +42,7 @@ LEASE_US = 60_000_000
 
 @pytest.fixture
 async def store(postgres_url: str) -> AsyncIterator[Any]:
-    store = await open_store(postgres_url, wakeups="off")
+    store = await open_store(postgres_url, wakeups="off", one_statement="off")
     yield store
     await store.close()
 

@@ -12,13 +12,15 @@ import pytest
 
 from durable.backends.postgres import open_store, standstill
 from durable.backends.postgres.database import PostgresDatabase
-from durable.backends.records import Accepted, Busy, Created, Extended, InstanceRef
+from durable.backends.postgres.sessions import PostgresSession
+from durable.backends.records import Accepted, Busy, Close, Created, Extended, InstanceRef
 from durable.errors import BackendError
 from durable.testing import servers
 from durable.testing.conformance.specimens import (
     activity,
     activity_lease,
     claimant,
+    done,
     message,
     new,
     step,
@@ -160,14 +162,40 @@ async def test_a_commit_whose_reply_was_lost_is_repeated(store: Any, monkeypatch
             raise ConnectionResetError("gone")
 
     await store.create([new()])
+    monkeypatch.setattr(PostgresDatabase, "_say", say)
+    with pytest.raises(BackendError, match="gone"):
+        await store.send([message("a", "k")])
+    assert (await store.send([message("a", "k")])).items == [Accepted()]
+
+
+async def test_one_statement_whose_reply_was_lost_is_repeated(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = PostgresSession._fetched
+    lost: list[Any] = []
+
+    async def fetched(session: Any, text: str, parameters: Any) -> Any:
+        rows = await plain(session, text, parameters)
+        if text.startswith("WITH w AS"):
+            monkeypatch.setattr(PostgresSession, "_fetched", plain)
+            lost.append(rows)
+            session._connection.terminate()
+            raise BackendError("gone")
+        return rows
+
+    first = new("b")
+    second = step(first)
+    last = done(second, close=Close(state="completed", result="1"))
     for call, answer in (
-        (lambda: store.create([new("b")]), Created(run_id="b-1")),
-        (lambda: store.send([message("a", "k")]), Accepted()),
+        (lambda: store.create([first]), Created(run_id="b-1")),
+        (lambda: store.commit([second]), Accepted()),
+        (lambda: store.commit([last]), Accepted()),
     ):
-        monkeypatch.setattr(PostgresDatabase, "_say", say)
+        monkeypatch.setattr(PostgresSession, "_fetched", fetched)
         with pytest.raises(BackendError, match="gone"):
             await call()
         assert (await call()).items == [answer]
+    assert [len(rows) for rows in lost] == [1, 1, 1]
 
 
 async def test_a_claim_whose_commit_reply_was_lost_gets_the_same_again(

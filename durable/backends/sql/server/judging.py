@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from durable.backends.records import Answer, Busy, Refused
@@ -14,8 +15,9 @@ from durable.backends.sql.ledger import Ledger
 from durable.backends.sql.needs import Needs
 from durable.backends.sql.server.gathering import Gathering
 from durable.backends.sql.server.loading import load, part
+from durable.backends.sql.server.one_statement import OneStatement
 from durable.backends.sql.server.saving import save
-from durable.backends.sql.server.session import Again, Culprit, Database, Ring, Session, Topics
+from durable.backends.sql.server.session import Again, Culprit, Database, Ring, Row, Session, Topics, Wanted
 from durable.errors import BackendError
 
 Q = TypeVar("Q")
@@ -60,8 +62,9 @@ class Calls:
         judge: Callable[[Ledger, Q], A],
         *,
         reserved: bool = False,
+        short: OneStatement[Q, A] | None = None,
     ) -> Batch[Q, A]:
-        batch = Batch(self._database, self._ring, needs_of, judge, reserved=reserved)
+        batch = Batch(self._database, self._ring, needs_of, judge, reserved=reserved, short=short)
         self._batches.append(batch)
         return batch
 
@@ -100,12 +103,14 @@ class Batch(Generic[Q, A]):
         judge: Callable[[Ledger, Q], A],
         *,
         reserved: bool = False,
+        short: OneStatement[Q, A] | None = None,
     ) -> None:
         self._database = database
         self._ring = ring
         self._needs_of = needs_of
         self._judge = judge
         self._reserved = reserved
+        self._short = short if database.one_statement else None
         self._gathering: Gathering[Q, A] = Gathering(self._answer)
 
     async def ask(self, items: Sequence[Q]) -> Answer[A]:
@@ -118,6 +123,8 @@ class Batch(Generic[Q, A]):
 
     async def _answer(self, items: Sequence[Q]) -> Answer[A]:
         """All of them, in one transaction or in one for each part."""
+        if self._short is not None and items:
+            return await self._answer_shortly(items, self._short)
         if not self._database.group_by_part or len(items) <= 1:
             return await self._answer_together(items)
         now_us, found = 0, dict[int, A]()
@@ -127,6 +134,40 @@ class Batch(Generic[Q, A]):
             for n, verdict in zip(group, answer.items, strict=True):
                 found[n] = verdict
         return Answer(now_us=now_us, items=[found[n] for n in range(len(items))])
+
+    async def _answer_shortly(self, items: Sequence[Q], short: OneStatement[Q, A]) -> Answer[A]:
+        """What is plain by one statement; what is not, or was not as it should be, in a transaction after that."""
+        plain = short.plain(items, self._needs_of)
+        now_us, done = await self._in_one_statement(plain, short)
+        verdicts: dict[int, A] = {}
+        topics, ended = Topics(), set[str]()
+        for n, row in plain.items():
+            if row[1] in done:
+                verdicts[n] = short.verdict(items[n])
+                short.tell(items[n], topics, ended)
+        if topics:
+            self._ring(topics, ended)
+        if left := [n for n in range(len(items)) if n not in verdicts]:
+            answer = await self._answer_together([items[n] for n in left])
+            now_us = answer.now_us
+            verdicts.update(zip(left, answer.items, strict=True))
+        return Answer(now_us=now_us, items=[verdicts[n] for n in range(len(items))])
+
+    async def _in_one_statement(
+        self, plain: Mapping[int, Row], short: OneStatement[Q, A]
+    ) -> tuple[int, set[str]]:
+        """The time, and the instances that it was done for; none if the server refuses what one of them carries."""
+        if not plain:
+            return 0, set()
+        wanted = Wanted(short.columns, sorted(plain.values(), key=itemgetter(0, 1)))
+        try:
+            rows = await repeated(
+                self._database.url,
+                lambda: self._database.alone(lambda session: session.fetch_wanted(short.sql, wanted)),
+            )
+        except Culprit:
+            return 0, set()
+        return (rows[0][0] if rows else 0), {name for _, name in rows}
 
     def _groups(self, items: Sequence[Q]) -> list[list[int]]:
         """Indexes of items that go together. What is about one part alone may overtake what is about others; an item

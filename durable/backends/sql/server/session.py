@@ -7,6 +7,8 @@ Statements are texts of plain SQL in which these marks stand for what differs be
     @wanted      the relation of the `Wanted` rows; its columns are called ``wanted.<column>``
     @now         the store's time in microseconds since the epoch: the same everywhere in one statement, and usable as
                  the bound of an index range. (A store opened with ``clock=``, for tests, asks that instead.)
+    @reserved    a condition on ``wanted.instance_id`` that is true where `Session.reserve` would have it; only for
+                 servers with `Database.one_statement`
 
 Neither ``?`` nor ``@`` nor ``%`` occurs in the texts otherwise. Columns of tables are always written with an alias, and
 it is ``FROM @instances AS i``, never the table's own name. The texts are few and constant, so that a driver may keep
@@ -161,6 +163,8 @@ class Database(Protocol):
     group_by_part: bool
     """Whether batches are cut so that a transaction is about one part, as far as their items allow it: for servers that
     keep the parts on different machines."""
+    one_statement: bool
+    """Whether a ``WITH`` may write, and plain batches are therefore done by one statement (see that module)."""
 
     async def transact(
         self, work: Callable[[Session], Awaitable[R]], *, reserved: bool = False, lazy: bool = False
@@ -176,6 +180,13 @@ class Database(Protocol):
 
     async def read(self, work: Callable[[Session], Awaitable[R]]) -> R:
         """Do the work without a transaction. It only reads."""
+        ...
+
+    async def alone(self, work: Callable[[Session], Awaitable[R]]) -> R:
+        """Do the work, which is one statement, as a transaction of its own (READ COMMITTED), committed when it answers.
+
+        Raises like `transact`. Only for servers with ``one_statement``.
+        """
         ...
 
     async def borrow(self, connection: Any, work: Callable[[Session], Awaitable[R]]) -> R:

@@ -38,6 +38,7 @@ from durable.backends.sql.server import questions
 from durable.backends.sql.server.activity_claims import ActivityClaims, look_for_activities
 from durable.backends.sql.server.judging import Batch, Calls
 from durable.backends.sql.server.loading import load
+from durable.backends.sql.server.one_statement import CHECKPOINTS
 from durable.backends.sql.server.reading import Wish, read_events
 from durable.backends.sql.server.run_claims import (
     RunClaims,
@@ -62,7 +63,7 @@ class WorkerCalls(Calls):
         self._run_claims = RunClaims()
         self._activity_claims = ActivityClaims()
         self._question_claims = questions.QuestionClaims()
-        self._checkpoints = self._batch(needs.of_checkpoints, judge_checkpoint)
+        self._checkpoints = self._batch(needs.of_checkpoints, judge_checkpoint, short=CHECKPOINTS)
         self._outcomes = self._batch(needs.of_outcomes, finish)
         self._extensions = self._batch(needs.of_leases, _extend, reserved=True)
         self._releases = self._batch(needs.of_leases, _release)

@@ -1,0 +1,237 @@
+"""Plain batches are one statement, and leave the same rows as the general way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from durable.backends.postgres import open_store
+from durable.backends.records import (
+    Accepted,
+    Busy,
+    Checkpoint,
+    Close,
+    Created,
+    Head,
+    InstanceRef,
+    Lost,
+    NewInstance,
+    Parent,
+    Pause,
+    Paused,
+    Refused,
+    Send,
+    Taken,
+    TooEarly,
+)
+from durable.backends.sql.server.tables import META, TABLES
+from durable.testing import servers
+from durable.testing.conformance import ManualClock
+from durable.testing.conformance.specimens import activity, child, claimant, done, held, message, new, step
+from tests.backends.postgres.seeds import Sent
+
+WORKER = held("w1", 60_000_000, "t1")
+
+
+@pytest.fixture
+async def store(postgres_url: str) -> AsyncIterator[Any]:
+    store = await open_store(postgres_url, wakeups="off")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def sent(store: Any, monkeypatch: pytest.MonkeyPatch) -> Sent:
+    return Sent(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def two_urls(postgres_server: servers.Server) -> Iterator[tuple[str, str]]:
+    urls = [asyncio.run(postgres_server.create_database()) for _ in range(2)]
+    yield urls[0], urls[1]
+    for url in urls:
+        asyncio.run(postgres_server.drop_database(url))
+
+
+def a_life(first: NewInstance) -> list[Checkpoint]:
+    """Everything that a plain checkpoint may carry."""
+    leased = step(
+        first, b"one\ntwo", b"three", lease=WORKER, wake_at_us=2_000_000_000_000_000, status="on\x1a"
+    )
+    fired = step(leased, fired_until_us=1_000, wake_at_us=5)
+    empty = replace(step(fired), events=(), new_head=Head(number=fired.new_head.number, token="empty"))
+    close = Close(state="failed", failure="{}") if first.instance_id == "b" else None
+    return [leased, fired, empty, done(empty, **({} if close is None else {"close": close}))]
+
+
+async def test_plain_batches_leave_the_same_rows_as_the_general_way(two_urls: tuple[str, str]) -> None:
+    news = [
+        new("a", lease=WORKER),
+        new("b", tags={"k": "v\x1a"}, version="2"),
+        new("c", events=(b"one", b"t\nwo", b"")),
+        new("d", timeout_us=7_000_000),
+    ]
+    lives = [*zip(*map(a_life, news), strict=True)]
+    one, other = [
+        await _rows_after(url, word, news, lives) for url, word in zip(two_urls, ("on", "off"), strict=True)
+    ]
+    assert one == other
+    assert sum(map(len, one[-1].values())) == 4 + 12 + 4  # runs, and histories
+
+
+async def _rows_after(
+    url: str, word: str, news: list[NewInstance], lives: list[tuple[Checkpoint, ...]]
+) -> list[dict[str, list[Any]]]:
+    clock = ManualClock()
+    store: Any = await open_store(url, clock=clock, wakeups="off", one_statement=word)
+    found = []
+    assert (await store.create(news)).items == [Created(run_id=one.run_id) for one in news]
+    found.append(await _rows(url))
+    for checkpoints in lives:
+        clock.advance(1_000)
+        assert (await store.commit(checkpoints)).items == [Accepted()] * len(news)
+        found.append(await _rows(url))
+    await store.close()
+    return found
+
+
+async def _rows(url: str) -> dict[str, list[Any]]:
+    connection = await asyncpg.connect(url)
+    names = [name for name in TABLES if name != META.name]
+    rows = {name: sorted(map(tuple, await connection.fetch(f"TABLE {name}")), key=repr) for name in names}
+    await connection.close()
+    return rows
+
+
+async def test_a_plain_batch_is_one_statement_without_a_transaction(store: Any, sent: Sent) -> None:
+    news = [new(name, lease=WORKER) for name in "abc"]
+    await store.create(news)
+    await store.commit([step(one) for one in news])
+    assert [text[:9] for text in sent.texts] == ["WITH w AS"] * 2
+
+
+async def test_messages_that_were_read_go_with_the_checkpoint(
+    store: Any, sent: Sent, postgres_url: str
+) -> None:
+    first = new("a")
+    await store.create([first, other := new("b")])
+    await store.send([message("a"), message("a"), message("a"), message("b")])
+    sent.texts.clear()
+    taken = step(first, consumed=(1, 3), seen=3)
+    assert (await store.commit([taken])).items == [Accepted()]
+    assert [row[2] for row in (await _rows(postgres_url))["inbox"] if row[1] == "a"] == [2]
+    assert (await store.commit([done(taken, seen=3)])).items == [Accepted()]
+    assert len(sent.texts) == 2
+    assert [row[1] for row in (await _rows(postgres_url))["inbox"]] == ["b"]
+    unread = (await store.commit([step(other)])).items  # it has not seen its message
+    assert unread == [Accepted(unread=True)]
+
+
+async def test_what_is_not_as_it_should_be_goes_the_general_way_and_the_others_do_not_wait(
+    store: Any,
+) -> None:
+    names = ("plain", "lost", "paused", "parent", "early", "again")
+    at = {name: new(name) for name in names}
+    await store.create(list(at.values()))
+    written = step(at["again"])
+    await store.commit([written])
+    kid = new("kid", parent=Parent(instance_id="parent", run_id="parent-1", number=2))
+    started = step(at["parent"], children=(child(2, kid),))
+    await store.commit([started])
+    await store.change([Pause(ref=InstanceRef(instance_id="paused"))])
+    lost = step(at["lost"], seen=0)
+    batch = [
+        done(at["plain"]),
+        replace(lost, head=Head(number=1, token="other")),
+        step(at["paused"]),
+        done(started, seen=1),
+        step(at["early"], fired_until_us=2**60),
+        written,
+    ]
+    items = (await store.commit(batch)).items
+    assert items == [Accepted(), Lost(), Paused(), Accepted(), TooEarly(), Accepted()]
+    views = (await store.get([InstanceRef(instance_id=name) for name in names])).items
+    assert [view.state for view in views] == [
+        "completed", "running", "paused", "completed", "running", "running",
+    ]  # fmt: skip
+    (closing,) = await _claim(store, "Closing")
+    assert closing.instance_id == "parent"
+
+
+async def _claim(store: Any, kind: str) -> list[Any]:
+    items = (await store.claim_workflow_tasks(claimant("w2", 1_000_000), 100)).items
+    return [item for item in items if type(item).__name__ == kind]
+
+
+async def test_items_of_one_instance_keep_their_order(store: Any) -> None:
+    await store.create([first := new("a"), other := new("b")])
+    one = step(first)
+    two = step(one)
+    sends = Send(message=message("b"), number=2)
+    items = (await store.commit([one, two, step(two, sends=(sends,)), done(other)])).items
+    assert [type(item).__name__ for item in items] == ["Accepted", "Accepted", "Accepted", "MoreMessages"]
+
+
+async def test_two_runs_of_one_id_in_a_batch(store: Any) -> None:
+    items = (await store.create([new("a"), new("a", "a-2"), new("b")])).items
+    assert items == [
+        Created(run_id="a-1"), Taken(run_id="a-1", workflow="Order", state="running"), Created(run_id="b-1"),
+    ]  # fmt: skip
+
+
+async def test_one_that_the_server_refuses_does_not_hurt_its_neighbours(
+    store: Any, postgres_url: str
+) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(
+        "INSERT INTO history (part, instance_id, run_id, first_number, last_number, events) "
+        "SELECT part, 'a', 'a-1', 2, 2, 'x' FROM generate_series(0, 63) AS part"
+    )
+    await store.create([first := new("a"), other := new("b")])
+    mine, refused = (await store.commit([step(other), step(first)])).items
+    assert mine == Accepted() and isinstance(refused, Refused)
+    await connection.close()
+
+
+async def test_a_row_that_somebody_holds_is_busy_and_nobody_waits(store: Any, postgres_url: str) -> None:
+    await store.create([first := new("a"), other := new("b")])
+    holder = await asyncpg.connect(postgres_url)
+    async with holder.transaction():
+        await holder.execute("UPDATE instances SET sent = sent WHERE instance_id = 'a'")
+        async with asyncio.timeout(2):
+            assert (await store.commit([step(first), step(other)])).items == [Busy(), Accepted()]
+    await holder.close()
+
+
+async def test_a_message_that_comes_while_a_checkpoint_is_written_is_not_lost(postgres_url: str) -> None:
+    """The one statement judges the newest version of the row, not the one that was there when it began."""
+    stores: list[Any] = [await open_store(postgres_url, wakeups="off") for _ in range(2)]
+    for n in range(60):
+        await stores[0].create([first := new(f"i{n}")])
+        verdict, sent = await asyncio.gather(
+            stores[0].commit([one := step(first, lease=WORKER)]), stores[1].send([message(f"i{n}")])
+        )
+        items = [*verdict.items, *sent.items]
+        if Busy() in items:
+            continue
+        (held_now,) = (await stores[0].holdings([InstanceRef(instance_id=f"i{n}")])).items
+        assert items[0] == Accepted(unread=True) or held_now.ready_at_us is not None, n
+        closing = (await stores[0].commit([done(one)])).items
+        assert [type(item).__name__ for item in closing] == ["MoreMessages"]
+    for store in stores:
+        await store.close()
+
+
+async def test_tasks_go_with_their_run(store: Any, sent: Sent, postgres_url: str) -> None:
+    await store.create([first := new("a"), other := new("b")])
+    scheduled = [step(one, activities=(activity(2), activity(3))) for one in (first, other)]
+    await store.commit(scheduled)
+    sent.texts.clear()
+    assert (await store.commit([done(scheduled[0])])).items == [Accepted()]
+    assert len(sent.texts) == 1
+    assert {row[3] for row in (await _rows(postgres_url))["activities"]} == {"b"}
