@@ -223,5 +223,5 @@ async def test_an_idle_worker_asks_at_most_twice_a_second(
         assert await (await client.create_instance(greet, "you")).result() == "Good day, you"
         await asyncio.sleep(1)  # what follows from the end of the run is over
         sent = Sent(monkeypatch)
-        await asyncio.sleep(3)
-    assert len(sent.texts) <= 6, sent.texts
+        await asyncio.sleep(4)  # twice the longest of its intervals: wherever it begins, it has as many looks
+    assert len(sent.texts) <= 8, sent.texts
