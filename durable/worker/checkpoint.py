@@ -74,6 +74,15 @@ class Draft:
             case _:
                 assert_never(command)
 
+    def forget_stillborn(self, answered: Collection[int]) -> None:
+        """What is scheduled and cancelled (or answered) in one checkpoint has its events, but never becomes a task."""
+        if not self.activities:
+            return
+        over = {new.number for new in self.activities} & {*self.withdrawn, *answered}
+        if over:
+            self.activities = [new for new in self.activities if new.number not in over]
+            self.withdrawn = [number for number in self.withdrawn if number not in over]
+
     def _send(self, command: commands.SendSignal | commands.SendCancel, kind: str, body: str) -> None:
         message = NewMessage(
             instance_id=command.instance_id,
@@ -122,13 +131,13 @@ def checkpoint_of(
     ``answered`` have their result among the events already, and need no row. So many as ``kept`` of the last commands
     are left for the next checkpoint.
     """
+    asked = outcome.commands if not kept else outcome.commands[: len(outcome.commands) - kept]
+    events = outcome.events if not kept else outcome.events[: len(outcome.events) - kept]
     draft = Draft(task)
-    for command in outcome.commands[: len(outcome.commands) - kept]:
+    for command in asked:
         draft.add(command, leases.get(getattr(command, "number", 0)))
     close, next_run = _end(task, outcome.end, outcome)
-    # What is scheduled and cancelled in one checkpoint has its events, but never becomes a task.
-    stillborn = {new.number for new in draft.activities} & {*draft.withdrawn, *answered}
-    events = outcome.events[: len(outcome.events) - kept]
+    draft.forget_stillborn(answered)
     return Checkpoint(
         instance_id=task.instance_id,
         run_id=task.run_id,
@@ -137,13 +146,13 @@ def checkpoint_of(
         events=tuple(map(encode_event, events)),
         consumed=consumed,
         seen=seen,
-        activities=() if close else tuple(new for new in draft.activities if new.number not in stillborn),
-        withdrawn=tuple(number for number in draft.withdrawn if number not in stillborn),
+        activities=() if close else tuple(draft.activities),
+        withdrawn=tuple(draft.withdrawn),
         absorbed=tuple(absorbed),
         sends=tuple(draft.sends),
         children=tuple(draft.children),
         replies=tuple(draft.replies),
-        outbox=tuple(_outbox(task.run_id, event) for event in outcome.published),
+        outbox=tuple([_outbox(task.run_id, event) for event in outcome.published]),
         status=outcome.status,
         vars=outcome.vars,
         wake_at_us=None if close else outcome.wake_at_us,

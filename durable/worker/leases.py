@@ -36,15 +36,15 @@ class Leases:
 
     def keep_run(self, task: WorkflowTask, keep: bool) -> None:
         """Renew the lease of a run from now on, or no more."""
-        if keep:
+        if not keep:
+            self._runs.pop(task.run_id, None)
+        elif task.run_id not in self._runs:
             self._runs[task.run_id] = WorkflowLease(
                 instance_id=task.instance_id,
                 run_id=task.run_id,
                 worker_id=self._parts.worker_id,
                 lease_us=self._parts.lease_us,
             )
-        else:
-            self._runs.pop(task.run_id, None)
 
     def keep_activity(self, ref: ActivityRef, token: str) -> None:
         """Renew the lease of an attempt from now on."""

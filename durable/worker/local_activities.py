@@ -30,7 +30,7 @@ from durable.core.commands import ScheduleActivity
 from durable.core.definition import ActivityOptions
 from durable.core.events import ActivityScheduled
 from durable.core.replay import Outcome, put_before
-from durable.worker.warm import Piece, WarmRun
+from durable.worker.warm import Owed, Piece, WarmRun
 
 if TYPE_CHECKING:
     from durable.worker.attempt import RunningAttempt
@@ -58,10 +58,9 @@ class LocalActivities:
 
     def with_owed(self, warm: WarmRun, piece: Piece) -> Piece:
         """The piece with what was kept back from the last checkpoint in front of it: that is written now."""
-        if not warm.owed:
+        if warm.owed is None:
             return piece
-        events = tuple(event for event, _ in warm.owed)
-        outcome = put_before(events, tuple(command for _, command in warm.owed), piece.outcome)
+        outcome = put_before(warm.owed.events, warm.owed.commands, piece.outcome)
         return Piece(outcome=outcome, taken=piece.taken, consumed=piece.consumed, seen=piece.seen)
 
     def keep_back(self, warm: WarmRun, outcome: Outcome) -> tuple[ScheduleActivity, ...]:
@@ -90,12 +89,12 @@ class LocalActivities:
 
     # --- running them ---------------------------------------------------------------------------------------------
 
-    def start(self, warm: WarmRun, kept: Collection[ScheduleActivity], outcome: Outcome) -> None:
+    def start(self, warm: WarmRun, kept: tuple[ScheduleActivity, ...], outcome: Outcome) -> None:
         """What led to these is durable: begin them. ``outcome`` is the one that they were kept back from."""
         if not kept:
             return
         events = outcome.events[len(outcome.events) - len(kept) :]
-        warm.owed = list(zip(events, kept, strict=True))
+        warm.owed = Owed(events, kept)
         lease = self._parts.held_lease()
         for command in kept:
             warm.rowless[command.number] = lease
@@ -165,7 +164,7 @@ class LocalActivities:
 
     def written(self, warm: WarmRun, answered: Collection[int], cancelled: Collection[int]) -> None:
         """A checkpoint was accepted: all that was kept back before it has its result, is cancelled, or has a row."""
-        warm.owed = []
+        warm.owed = None
         rowless, warm.rowless = warm.rowless, {}
         for number, lease in rowless.items():
             ref = _ref(warm, number)
@@ -177,7 +176,7 @@ class LocalActivities:
 
     def drop(self, warm: WarmRun) -> None:
         """The run is not ours any more (or has ended): nobody will take what these would give."""
-        warm.owed = []
+        warm.owed = None
         rowless, warm.rowless = warm.rowless, {}
         for number in rowless:
             self._parts.activities.cancel(_ref(warm, number))

@@ -31,6 +31,13 @@ class LocalResult(NamedTuple):
     """What to tell the store instead, should the run be lost."""
 
 
+class Owed(NamedTuple):
+    """Activities that were asked for, and are not written yet."""
+
+    events: tuple[Event, ...]
+    commands: tuple[Command, ...]
+
+
 @dataclass(frozen=False, slots=True, kw_only=True)
 class WarmRun:
     """``head`` is the last one that the store accepted. ``busy``: a step runs, or its checkpoint is on its way."""
@@ -50,7 +57,7 @@ class WarmRun:
     """The numbers of its activities that run here."""
     rowless: dict[int, HeldLease] = field(default_factory=dict)
     """Those of them that have no row, with the lease that the row would be born with."""
-    owed: list[tuple[Event, Command]] = field(default_factory=list)
+    owed: Owed | None = None
     """What was kept back from the last checkpoint: it comes first in the next one."""
     results: deque[LocalResult] = field(default_factory=deque)
     unwritten: deque[Piece] = field(default_factory=deque)
@@ -67,13 +74,16 @@ class WarmRun:
 class Taken:
     """What one step of a warm run took in, kept until its checkpoint is judged."""
 
-    messages: tuple[Message, ...]
-    results: tuple[LocalResult, ...]
+    messages: tuple[Message, ...] = ()
+    results: tuple[LocalResult, ...] = ()
 
     @property
     def numbers(self) -> set[int]:
         """Of the activities whose results they are."""
         return {result.absorbed.number for result in self.results}
+
+
+NOTHING_TAKEN = Taken()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

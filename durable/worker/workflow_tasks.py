@@ -49,7 +49,7 @@ from durable.core.watchdog import StepTooLong
 from durable.errors import NonDeterminismError
 from durable.worker.cache import RunCache
 from durable.worker.checkpoint import checkpoint_of
-from durable.worker.warm import LocalResult, Piece, Taken, WarmRun, Written
+from durable.worker.warm import NOTHING_TAKEN, LocalResult, Piece, Taken, WarmRun, Written
 
 if TYPE_CHECKING:
     from durable.worker.parts import Parts
@@ -64,6 +64,7 @@ NEWER_FIRST_SECONDS = 1.0
 """While two releases share a store, a worker of the newer one is likely to be there already."""
 MOST_STALLS = 10_000
 
+NO_NUMBERS: frozenset[int] = frozenset()
 _FROM_PEOPLE = (SIGNAL, UPDATE, CANCEL)
 _SENT = (SignalReceived, UpdateRequested, CancelRequested)
 _log = logging.getLogger("durable")
@@ -258,6 +259,8 @@ class WorkflowTasks:
             _hold(messages)
             return [*messages, *results, *timers]
         arrived = [*messages, *results, *timers]
+        if len(arrived) < 2:
+            return arrived
         return sorted(arrived, key=lambda event: event.time_us)  # stable: messages first on a tie
 
     def _write(self, warm: WarmRun) -> None:
@@ -384,10 +387,12 @@ class WorkflowTasks:
         self._stalls.pop(warm.run_id, None)
         for result in written.taken.results:
             self._parts.leases.told(result.outcome.ref, result.outcome.token)
-        warm.local -= written.taken.numbers
+        answered = written.taken.numbers
+        warm.local -= answered
         cancelled = written.cancelled if checkpoint.close is None else frozenset(warm.local)
-        self._parts.local.written(warm, written.taken.numbers, cancelled)
-        self._cancel(warm, cancelled)
+        self._parts.local.written(warm, answered, cancelled)
+        if cancelled:
+            self._cancel(warm, cancelled)
         if checkpoint.close is not None:
             self._tell_the_end(warm, checkpoint, checkpoint.close)
             self._free(warm, evict=True)
@@ -422,7 +427,7 @@ class WorkflowTasks:
         for number in numbers & warm.local:
             warm.local.discard(number)
             self._parts.activities.cancel(_ref(warm.task, number))
-        if numbers and warm.results:
+        if warm.results:
             warm.results = deque(one for one in warm.results if one.absorbed.number not in numbers)
 
     def _start_here(self, warm: WarmRun, here: Iterable[NewActivity]) -> None:
@@ -447,7 +452,8 @@ class WorkflowTasks:
         """It was written, but people paused the instance: what runs may finish, nothing new is begun."""
         self._unreserve(written)
         self._parts.local.written(warm, written.taken.numbers, written.cancelled)
-        self._cancel(warm, written.cancelled)
+        if written.cancelled:
+            self._cancel(warm, written.cancelled)
         self._parts.release(
             [
                 ActivityLease(ref=_ref(warm.task, new.number), token=new.lease.token)
@@ -636,6 +642,8 @@ def _as_much_as_fits(messages: Sequence[Message], results: deque[LocalResult]) -
 
     However much arrives together, every single one of it is legal: the rest waits for the next checkpoint.
     """
+    if not messages and len(results) < 2:
+        return Taken(results=(results.popleft(),)) if results else NOTHING_TAKEN
     room = INPUT_BYTES
     some: list[Message] = []
     for message in messages:
@@ -661,6 +669,8 @@ def _is_nothing_else(piece: Piece, kept: int) -> bool:
 
 
 def _cancelled(outcome: Outcome) -> frozenset[int]:
+    if not outcome.commands:
+        return NO_NUMBERS
     return frozenset(c.number for c in outcome.commands if isinstance(c, commands.CancelActivity))
 
 
