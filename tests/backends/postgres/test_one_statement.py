@@ -28,7 +28,9 @@ from durable.backends.records import (
     Send,
     Taken,
     TooEarly,
+    part_of,
 )
+from durable.backends.sql.rows import RUN_COLUMNS
 from durable.backends.sql.server.tables import META, TABLES
 from durable.testing import servers
 from durable.testing.conformance import ManualClock
@@ -225,6 +227,35 @@ async def test_a_message_that_comes_while_a_checkpoint_is_written_is_not_lost(po
         assert [type(item).__name__ for item in closing] == ["MoreMessages"]
     for store in stores:
         await store.close()
+
+
+async def test_a_run_that_somebody_else_has_made_meanwhile_leaves_no_history_of_ours(
+    store: Any, postgres_url: str
+) -> None:
+    """Its id is not there when the statement begins, and is there when it writes."""
+    other = await asyncpg.connect(postgres_url)
+    await other.execute("SELECT pg_advisory_lock(42)")
+    await other.execute(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$; "
+        "CREATE TRIGGER wait BEFORE INSERT ON instances FOR EACH ROW WHEN (NEW.run_id = 'a-1') EXECUTE FUNCTION wait()"
+    )
+    await store.create([new("b")])
+    making = asyncio.create_task(store.create([new("a")]))
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted"
+    while not await other.fetchval(waiting):  # noqa: ASYNC110  (the server tells nobody of its locks)
+        await asyncio.sleep(0.01)
+    names = ", ".join(RUN_COLUMNS)
+    mine = ", ".join(
+        {"part": str(part_of("a")), "instance_id": "'a'", "run_id": "'a-2'"}.get(n, n) for n in RUN_COLUMNS
+    )
+    await other.execute(
+        f"INSERT INTO instances ({names}) SELECT {mine} FROM instances WHERE instance_id = 'b'"
+    )
+    await other.execute("SELECT pg_advisory_unlock(42)")
+    assert (await making).items == [Taken(run_id="a-2", workflow="Order", state="running")]
+    assert await other.fetchval("SELECT count(*) FROM history WHERE instance_id = 'a'") == 0
+    await other.close()
 
 
 async def test_tasks_go_with_their_run(store: Any, sent: Sent, postgres_url: str) -> None:

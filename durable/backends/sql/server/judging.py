@@ -159,11 +159,12 @@ class Batch(Generic[Q, A]):
         """The time, and the instances that it was done for; none if the server refuses what one of them carries."""
         if not plain:
             return 0, set()
-        wanted = Wanted(short.columns, sorted(plain.values(), key=itemgetter(0, 1)))
+        rows_to_write = sorted(plain.values(), key=itemgetter(0, 1))
+        sql, wanted = short.sql_of(rows_to_write), Wanted(short.columns, rows_to_write)
         try:
             rows = await repeated(
                 self._database.url,
-                lambda: self._database.alone(lambda session: session.fetch_wanted(short.sql, wanted)),
+                lambda: self._database.alone(lambda session: session.fetch_wanted(sql, wanted)),
             )
         except Culprit:
             return 0, set()

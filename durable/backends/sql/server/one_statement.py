@@ -22,8 +22,9 @@ For servers whose ``WITH`` may write, and that keep all parts in one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from durable.backends.limits import refuse_checkpoint, refuse_instance
@@ -93,7 +94,7 @@ _STEP: dict[str, Kind] = {
     "result": "text",
     "failure": "text",
 }
-MOVE = (
+_MOVED = (
     "WITH w AS MATERIALIZED (SELECT wanted.*, @now AS now_us FROM @wanted), "
     "had AS MATERIALIZED (SELECT w.* FROM w JOIN @instances AS i "
     f"ON {_OF_RUN.format('i')} WHERE i.head_number = w.head_number AND i.head_token = w.head_token "
@@ -104,23 +105,62 @@ MOVE = (
     "head_token = w.new_token, history_bytes = t.history_bytes + w.size, seen = w.seen, ready_at_us = w.wake_us, "
     "wake_at_us = w.wake_us, claims = 0, lease_owner = w.lease_owner, lease_until_us = w.now_us + w.lease_us, "
     "claim_token = NULL, claimable_at_us = CASE WHEN w.lease_owner IS NULL THEN w.wake_us "
-    "ELSE w.now_us + w.lease_us END, updated_at_us = w.now_us, status = coalesce(w.status, t.status), "
-    "result = w.result, failure = w.failure, closed_at_us = CASE WHEN w.state <> 'running' THEN w.now_us END, "
-    "overdue_at_us = CASE WHEN w.state = 'running' THEN t.overdue_at_us END "
+    "ELSE w.now_us + w.lease_us END, updated_at_us = w.now_us, status = coalesce(w.status, t.status){} "
     "FROM had AS w WHERE t.part = w.part AND t.instance_id = w.instance_id RETURNING t.instance_id), "
     "written AS (INSERT INTO @history (part, instance_id, run_id, first_number, last_number, events, lengths) "
     "SELECT w.part, w.instance_id, w.run_id, w.head_number + 1, w.head_number + w.count, w.events, w.lengths "
-    "FROM had AS w WHERE w.count > 0), "
-    "read AS (DELETE FROM @inbox AS m USING (SELECT w.part, w.instance_id, "
+    "FROM had AS w WHERE w.count > 0)"
+)
+_CLOSED = (
+    ", result = w.result, failure = w.failure, closed_at_us = CASE WHEN w.state <> 'running' THEN w.now_us END, "
+    "overdue_at_us = CASE WHEN w.state = 'running' THEN t.overdue_at_us END"
+)
+_DROPPED = (
+    ", dropped AS (DELETE FROM @activities AS a USING had AS w "
+    f"WHERE w.state <> 'running' AND {_OF_RUN.format('a')})"
+)
+_READ = (
+    ", read AS (DELETE FROM @inbox AS m USING (SELECT w.part, w.instance_id, "
     "CAST(unnest(string_to_array(w.consumed, ',')) AS bigint) AS number FROM had AS w "
     "WHERE w.state = 'running' AND w.consumed IS NOT NULL) AS c "
-    "WHERE m.part = c.part AND m.instance_id = c.instance_id AND m.number = c.number), "
-    "cleared AS (DELETE FROM @inbox AS m USING had AS w WHERE w.state <> 'running' AND w.seen > 0 "
-    "AND m.part = w.part AND m.instance_id = w.instance_id), "
-    "dropped AS (DELETE FROM @activities AS a USING had AS w "
-    f"WHERE w.state <> 'running' AND {_OF_RUN.format('a')}) "
-    "SELECT @now, moved.instance_id FROM moved"
+    "WHERE m.part = c.part AND m.instance_id = c.instance_id AND m.number = c.number)"
 )
+_CLEARED = (
+    ", cleared AS (DELETE FROM @inbox AS m USING had AS w WHERE w.state <> 'running' AND w.seen > 0 "
+    "AND m.part = w.part AND m.instance_id = w.instance_id)"
+)
+
+
+@cache
+def move(*, closed: bool, read: bool, cleared: bool) -> str:
+    """The statement of checkpoints. A table costs the server something, whether rows of it are written or not: only
+    what any of the checkpoints needs is in it.
+    """
+    return (
+        _MOVED.format(_CLOSED if closed else "")
+        + (_DROPPED if closed else "")
+        + (_READ if read else "")
+        + (_CLEARED if cleared else "")
+        + " SELECT @now, moved.instance_id FROM moved"
+    )
+
+
+_SEEN, _CONSUMED, _STATE = (tuple(_STEP).index(name) for name in ("seen", "consumed", "state"))
+
+
+def _move_of(rows: Iterable[Row]) -> str:
+    closed = read = cleared = False
+    for row in rows:
+        if row[_STATE] != "running":
+            closed = True
+            cleared = cleared or row[_SEEN] > 0
+        elif row[_CONSUMED] is not None:
+            read = True
+    return move(closed=closed, read=read, cleared=cleared)
+
+
+def _make_of(_: Iterable[Row]) -> str:
+    return MAKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +168,11 @@ class OneStatement(Generic[Q, A]):
     """How a kind of batch is done in one statement, which gives the time and the ids of the instances it was done for.
 
     ``row``: what the statement needs of an item (its part and its instance's id lead), or ``None`` if it is not plain.
-    ``tell``: adds the topics to ring for, and the id of an instance that has ended.
+    ``sql_of``: the statement for such rows. ``tell``: adds the topics to ring for, and the id of an instance that has
+    ended.
     """
 
-    sql: str
+    sql_of: Callable[[Iterable[Row]], str]
     columns: Mapping[str, Kind]
     row: Callable[[Q], Row | None]
     verdict: Callable[[Q], A]
@@ -217,5 +258,5 @@ def _tell_moved(one: Checkpoint, topics: Topics, ended: set[str]) -> None:
         topics.add("workflow")
 
 
-CREATIONS: OneStatement[NewInstance, Any] = OneStatement(MAKE, _NEW, _new, _created, _tell_made)
-CHECKPOINTS: OneStatement[Checkpoint, Verdict] = OneStatement(MOVE, _STEP, _step, _accepted, _tell_moved)
+CREATIONS: OneStatement[NewInstance, Any] = OneStatement(_make_of, _NEW, _new, _created, _tell_made)
+CHECKPOINTS: OneStatement[Checkpoint, Verdict] = OneStatement(_move_of, _STEP, _step, _accepted, _tell_moved)
