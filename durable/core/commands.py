@@ -143,6 +143,8 @@ def decision_of(command: Command, time_us: int) -> events.Decision:
             return events.ActivityScheduled(
                 time_us=time_us, number=n, name=name, args=args, queue=queue, options=options
             )
+        case CompleteRun(result=done):
+            return events.RunCompleted(time_us=time_us, result=done)
         case CancelActivity(number=n):
             return events.ActivityCancelled(time_us=time_us, number=n)
         case StartTimer(number=n, due_us=due_us, name=label):
@@ -165,8 +167,6 @@ def decision_of(command: Command, time_us: int) -> events.Decision:
             return events.UpdateFinished(
                 time_us=time_us, number=n, key=key, result=result, failure=failure, rejected=rejected
             )
-        case CompleteRun(result=done):
-            return events.RunCompleted(time_us=time_us, result=done)
         case FailRun(failure=failed):
             return events.RunFailed(time_us=time_us, failure=failed)
         case CancelRun(reason=reason):

@@ -123,9 +123,9 @@ class Step:
     """What one step asked for. Commands by number; a cancellation stands under the negative of what it cancels."""
 
     commands: dict[int, Command] = field(default_factory=dict)
-    vars: dict[str, str] = field(default_factory=dict)
+    vars: dict[str, str] | None = None
     status: str | None = None
-    published: list[Publish] = field(default_factory=list)
+    published: list[Publish] | None = None
     bytes: int = 0
     """No less than what all this takes in a checkpoint; from the moment on that this would be too much, exactly."""
     weighed: bool = False
@@ -146,7 +146,8 @@ class Step:
 
     def exactly(self) -> int:
         """What all this takes in a checkpoint."""
-        return sum(map(exact_bytes, (*self.commands.values(), *self.vars.values(), *self.published)))
+        vars_ = () if self.vars is None else self.vars.values()
+        return sum(map(exact_bytes, (*self.commands.values(), *vars_, *(self.published or ()))))
 
 
 class RunContext:
@@ -215,7 +216,8 @@ class RunContext:
 
         ``called`` is the `site` of a call whose coroutine runs later, maybe as a task of its own.
         """
-        self.check_open()
+        if self.loop._dropped or self._read_only is not None:
+            self.check_open()
         number = self._next_number
         self._next_number = number + 1
         if self.sites is not None and (site := called or _site_of(sys._getframe(1))) is not None:
@@ -233,12 +235,11 @@ class RunContext:
         Raises `PayloadTooLarge` if that is full, unless it is to be added ``anyway``.
         """
         size = self.step.admit(command, self.room_bytes)
+        if not size:
+            self.step.commands[number] = command
+            return
         # What history holds was accepted once, by code that may have asked for it in other words.
-        if (
-            size
-            and not anyway
-            and not any(getattr(event, "number", None) == number for event in self.answers)
-        ):
+        if not anyway and not any(getattr(event, "number", None) == number for event in self.answers):
             raise self._too_much(size)
         self.step.commands[number] = command
 
@@ -354,11 +355,15 @@ class RunContext:
         self._published += 1
         event = Publish(topic=topic, payload=payload, key=key, headers=dict(headers), number=self._published)
         self._make_room(event)
+        if self.step.published is None:
+            self.step.published = []
         self.step.published.append(event)
 
     def set_var(self, name: str, payload: str) -> None:
         self.check_open()
         self._make_room(payload)
+        if self.step.vars is None:
+            self.step.vars = {}
         self.step.vars[name] = payload
 
     def _make_room(self, asked: Asked) -> None:

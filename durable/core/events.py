@@ -35,12 +35,12 @@ An input and its decisions are one *turn*. ``number`` fields are those of the co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, field, fields
 from operator import attrgetter
 from typing import Any, ClassVar
 
-import orjson
+from orjson import dumps, loads
 
 from durable.core.light_records import dataclass
 from durable.errors import DurableError
@@ -48,7 +48,7 @@ from durable.errors import DurableError
 FORMAT = 1
 """The newest history format that this release understands. `RunStarted` carries the one it was written in."""
 FIRST_FORMAT = 1
-"""The format of an event that names none. Never the default of a later release: an older one would take it for its own."""
+"""The format of an event that names none. A later release names its own: an older one would take it for this."""
 
 
 class NewerFormat(DurableError):
@@ -304,6 +304,7 @@ def _left_out(field: Field[Any]) -> Any:
     return {} if field.default_factory is dict else field.default
 
 
+_WITH_TUPLES = {cls.kind for cls in _CLASSES if _TUPLES & {f.name for f in fields(cls)}}
 _FIELDS: dict[type[Event], tuple[tuple[str, Any], ...]] = {
     cls: tuple((f.name, _left_out(f)) for f in fields(cls) if f.name != "time_us") for cls in _CLASSES
 }
@@ -321,6 +322,10 @@ _TEXTS: dict[type[Event], tuple[str, ...]] = {
 
 def weight(event: Event) -> int:
     """About how many bytes an event takes: the same whether it just happened or is replayed, and cheap to know."""
+    if type(event) is ActivityCompleted:
+        return _BASE_WEIGHT + len(event.result)
+    if type(event) is ActivityScheduled:
+        return _BASE_WEIGHT + len(event.name) + len(event.args) + len(event.queue) + len(event.options)
     total = _BASE_WEIGHT
     for name in _TEXTS[type(event)]:
         if text := getattr(event, name):
@@ -332,12 +337,70 @@ def weight(event: Event) -> int:
 
 def encode_event(event: Event) -> bytes:
     """The stored form: one line of JSON; fields that hold their default are left out."""
-    stored: dict[str, Any] = {"kind": event.kind, "time": event.time_us}
     cls = type(event)
+    spelled_out = _SPELLED_OUT.get(cls)
+    if spelled_out is not None:
+        return dumps(spelled_out(event))
+    stored: dict[str, Any] = {"kind": event.kind, "time": event.time_us}
     for (name, default), value in zip(_FIELDS[cls], _VALUES[cls](event), strict=False):
         if value != default:
             stored[name] = value
-    return orjson.dumps(stored)
+    return dumps(stored)
+
+
+# --- the three kinds that nearly all of a history is made of, spelled out: a third of the time ------------------------
+
+
+def _told_completed(event: Any) -> dict[str, Any]:
+    return {
+        "kind": "activity_completed",
+        "time": event.time_us,
+        "number": event.number,
+        "result": event.result,
+    }
+
+
+def _told_scheduled(event: Any) -> dict[str, Any]:
+    told = {
+        "kind": "activity_scheduled",
+        "time": event.time_us,
+        "number": event.number,
+        "name": event.name,
+        "args": event.args,
+        "queue": event.queue,
+    }
+    if event.options != "{}":
+        told["options"] = event.options
+    return told
+
+
+def _told_ended(event: Any) -> dict[str, Any]:
+    return {"kind": "run_completed", "time": event.time_us, "result": event.result}
+
+
+_SPELLED_OUT: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
+    ActivityCompleted: _told_completed,
+    ActivityScheduled: _told_scheduled,
+    RunCompleted: _told_ended,
+}
+
+
+def _read_completed(told: Mapping[str, Any]) -> Event:
+    return ActivityCompleted(time_us=told["time"], number=told["number"], result=told["result"])
+
+
+def _read_scheduled(told: Mapping[str, Any]) -> Event:
+    return ActivityScheduled(
+        time_us=told["time"],
+        number=told["number"],
+        name=told["name"],
+        args=told["args"],
+        queue=told["queue"],
+    )
+
+
+_QUICKLY_READ = {("activity_completed", 4): _read_completed, ("activity_scheduled", 6): _read_scheduled}
+"""By kind and number of fields. What lacks one of the fields has others, and is looked at more closely."""
 
 
 def decode_event(stored: bytes) -> Event:
@@ -345,10 +408,23 @@ def decode_event(stored: bytes) -> Event:
 
     Raises `NewerFormat` for a kind, field or format of a later release, ``ValueError`` for what is no event at all.
     """
-    data = orjson.loads(stored)
+    return event_of(loads(stored))
+
+
+def event_of(data: object) -> Event:
+    """`decode_event` of a line that is parsed already. ``data`` is used up."""
     if not isinstance(data, dict):
         raise ValueError("an event is a JSON object")
-    kind = data.pop("kind", "")
+    kind = data.get("kind", "")
+    if not isinstance(kind, str):
+        raise ValueError(f"the kind of an event is a text, not {kind!r:.80}")
+    read = _QUICKLY_READ.get((kind, len(data)))
+    if read is not None:
+        try:
+            return read(data)
+        except KeyError:
+            pass
+    data.pop("kind", None)
     cls = KINDS.get(kind)
     if cls is RunStarted:
         data.setdefault("format", FIRST_FORMAT)
@@ -358,8 +434,9 @@ def decode_event(stored: bytes) -> Event:
         raise NewerFormat(
             f"an event {kind!r} of format {data['format']}; this release knows {FORMAT} at most"
         )
-    for name in _TUPLES & data.keys():
-        data[name] = tuple(tuple(item) if isinstance(item, list) else item for item in data[name])
+    if kind in _WITH_TUPLES:
+        for name in _TUPLES & data.keys():
+            data[name] = tuple(tuple(item) if isinstance(item, list) else item for item in data[name])
     try:
         return cls(time_us=data.pop("time"), **data)
     except (TypeError, KeyError) as error:

@@ -28,6 +28,7 @@ reading them.
 from __future__ import annotations
 
 import base64
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +136,8 @@ class Converter:
         the signature, `PayloadError` naming the argument, `PayloadTooLarge`.
         """
         signature.bind(args, kwargs)
+        if not kwargs and (text := self._quickly_encoded(signature, args)) is not None:
+            return text
         places = [signature.positional(index) for index in range(len(args))]
         texts = [self._argument(value, place, what) for value, place in zip(args, places, strict=True)]
         text = f"[{','.join(texts)}]"
@@ -161,16 +164,35 @@ class Converter:
 
         Raises `PayloadError`, also when the function does not take these arguments (any more).
         """
-        args, kwargs = _split_args(self._json(payload, f"arguments of {what}"), what)
+        args, kwargs = _split_args(self._json(payload, what, "arguments of "), what)
         try:
             signature.bind(args, kwargs)
         except TypeError as error:
             raise PayloadError(f"stored arguments of {what} do not fit the function: {error}") from error
+        shapes = _argument_shapes(signature)
+        if not kwargs and len(args) <= len(shapes):
+            with contextlib.suppress(_Refusal):  # told about below
+                return [shape.read_parsed(one) for shape, one in zip(shapes, args, strict=False)], {}
         positional = [
             _read_argument(value, signature.positional(index), what) for index, value in enumerate(args)
         ]
         named = {name: _read_argument(value, signature.keyword(name), what) for name, value in kwargs.items()}
         return positional, named
+
+    def encode_result(self, value: Any, signature: CallSignature, what: str) -> str:
+        """As `encode`, with the annotation of what the function gives back."""
+        try:
+            text = _result_shape(signature).write(value, self.max_nesting)
+        except _Refusal:
+            return self.encode(value, signature.result, what)  # raises, and says why
+        return self._stored(text, what)
+
+    def decode_result(self, payload: str, signature: CallSignature, what: str) -> Any:
+        """As `decode`, with the annotation of what the function gives back."""
+        try:
+            return _result_shape(signature).read(self._json(payload, what))
+        except _Refusal:
+            return self.decode(payload, signature.result, what)  # raises, and says why
 
     def seal(self, text: str) -> str:
         """The stored form of a text that is no payload but may tell as much: a failure, with its message and trace."""
@@ -179,6 +201,20 @@ class Converter:
     def unseal(self, stored: str) -> str:
         """The text that `seal` took. Raises `PayloadError`."""
         return self._json(stored, "a failure")
+
+    def _quickly_encoded(self, signature: CallSignature, args: Sequence[Any]) -> str | None:
+        """Positional arguments that nothing is wrong with, whose size is no question; else None."""
+        shapes = _argument_shapes(signature)
+        if len(args) > len(shapes):
+            return None
+        try:
+            texts = [shape.write(one, self.max_nesting) for shape, one in zip(shapes, args, strict=False)]
+        except _Refusal:
+            return None
+        text = f"[{','.join(texts)}]"
+        if type(self.codec) is not PlainCodec or len(text) * 4 > self.max_payload_bytes:
+            return None
+        return text
 
     def _argument(self, value: Any, argument: tuple[str, Any], what: str) -> str:
         name, annotation = argument
@@ -204,13 +240,15 @@ class Converter:
                 )
         return stored
 
-    def _json(self, payload: str, what: str) -> str:
+    def _json(self, payload: str, what: str, part: str = "") -> str:
         try:
             text = self.codec.decode(payload)
         except Exception as error:
-            raise PayloadError(f"{what} cannot be decoded: the codec failed: {_told(error)}") from error
+            raise PayloadError(f"{part}{what} cannot be decoded: the codec failed: {_told(error)}") from error
         if not isinstance(text, str):
-            raise PayloadError(f"{what} cannot be decoded: a payload is text, not {type(text).__name__}")
+            raise PayloadError(
+                f"{part}{what} cannot be decoded: a payload is text, not {type(text).__name__}"
+            )
         return text
 
 
@@ -346,6 +384,25 @@ def _shape_of(annotation: Any) -> _Shape:
         return _PLAIN
     shape = _by_id.get(id(annotation))
     return shape if shape is not None else _new_shape(annotation)
+
+
+def _argument_shapes(signature: CallSignature) -> tuple[_Shape, ...]:
+    """Of the positional parameters, up to the first whose annotation is of no use: who needs that one is told."""
+    shapes = signature.argument_shapes
+    if shapes is None:
+        found: list[_Shape] = []
+        with contextlib.suppress(PayloadError, _Refusal):
+            found.extend(_shape_of(argument.annotation) for argument in signature.positionals())
+        shapes = signature.argument_shapes = tuple(found)
+    return shapes
+
+
+def _result_shape(signature: CallSignature) -> _Shape:
+    """Raises `PayloadError` where the annotations cannot be evaluated, `_Refusal` where this one cannot be used."""
+    shape: _Shape | None = signature.result_shape
+    if shape is None:
+        shape = signature.result_shape = _shape_of(signature.result)
+    return shape
 
 
 def _new_shape(annotation: Any) -> _Shape:

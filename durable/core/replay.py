@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from functools import partial
 from typing import Any
 
 from durable.core import commands, events
@@ -90,14 +91,26 @@ def put_before(events: tuple[Event, ...], commands: tuple[Command, ...], outcome
 class _Part:
     """An `Outcome` in the making."""
 
+    __slots__ = (
+        "_asked",
+        "_fired_until_us",
+        "_published",
+        "_status",
+        "_vars",
+        "bytes",
+        "events",
+        "inputs",
+        "left",
+    )
+
     def __init__(self) -> None:
         self.inputs = 0
         self.bytes = 0
         self.events: list[Event] = []
-        self.left: list[Input] = []
+        self.left: tuple[Input, ...] = ()
         self._asked: list[Command] = []
-        self._vars: dict[str, str] = {}
-        self._published: list[Publish] = []
+        self._vars: Mapping[str, str] = {}
+        self._published: tuple[Publish, ...] = ()
         self._status: str | None = None
         self._fired_until_us: int | None = None
 
@@ -108,8 +121,10 @@ class _Part:
         self.bytes += size
         self.events += appended
         self._asked += asked
-        self._vars |= step.vars
-        self._published += step.published
+        if step.vars is not None:
+            self._vars = {**self._vars, **step.vars}
+        if step.published is not None:
+            self._published += tuple(step.published)
         self._status = step.status or self._status
         if fired_until_us is not None:
             self._fired_until_us = max(self._fired_until_us or 0, fired_until_us)
@@ -122,11 +137,11 @@ class _Part:
             commands=tuple(self._asked),
             vars=self._vars,
             status=self._status,
-            published=tuple(self._published),
+            published=self._published,
             end=last if isinstance(last, EndOfRun) else None,
             wake_at_us=wake_at_us,
             fired_until_us=self._fired_until_us,
-            left=tuple(self.left),
+            left=self.left,
             inputs=self.inputs,
         )
 
@@ -218,7 +233,6 @@ class Run:
                 if number == 1 and decisions and isinstance(decisions[0], events.PatchesRecorded):
                     self._begun_with = frozenset(decisions[0].names)
                 self.context.history_length = number
-                self.context.history_bytes += weight(event)
                 asked = self._replayed(number, event, decisions)
                 asked = self._own(asked, number, event, len(decisions), history)
                 self.context.history_bytes += sum(map(weight, decisions))
@@ -250,7 +264,7 @@ class Run:
             if not self.ended and self._awaited(event):
                 self._turn(event, begins_with, parts)
             elif self.ended:
-                parts[-1].left.append(event)
+                parts[-1].left += (event,)
             parts[-1].inputs += 1
         # A part that is not the last goes on at once: whoever takes the run over then need not wait for anything.
         further = [part.outcome(self.loop.now_us) for part in parts[1:-1]]
@@ -268,20 +282,28 @@ class Run:
 
     def _turn(self, event: Input, begins_with: Input | None, parts: list[_Part]) -> None:
         """Apply one input, and add what it led to to the last part, or to a new one."""
-        fired_until = self.context.timers[event.number] if isinstance(event, events.TimerFired) else None
+        context = self.context
+        fired_until = context.timers[event.number] if type(event) is events.TimerFired else None
         ordered = self._in_order(event)
         appended: list[Event] = [] if event is begins_with else [ordered]
-        self.context.history_length = self.number + len(appended)
-        self.context.history_bytes += weight(ordered)
-        asked, step = self._apply(ordered)
-        decisions = [decision_of(command, ordered.time_us) for command in asked]
-        self.context.history_bytes += sum(map(weight, decisions))
-        appended += decisions
+        context.history_length = self.number + len(appended)
+        taken = self._weighed(ordered)
+        asked, step = self._apply(ordered, taken)
+        for command in asked:
+            decision = decision_of(command, ordered.time_us)
+            context.history_bytes += weight(decision)
+            appended.append(decision)
         self.number += len(appended)
-        size = input_bytes(ordered) + step.bytes
+        size = taken + step.bytes
         if parts[-1].events and parts[-1].bytes + size > MAX_STEP_BYTES:
             parts.append(_Part())
         parts[-1].add(appended, asked, step, fired_until, size)
+
+    def _weighed(self, event: Input) -> int:
+        """Count an input as a part of the history; gives what it takes in a checkpoint."""
+        about = weight(event)
+        self.context.history_bytes += about
+        return input_bytes(event, about)
 
     def due_timers(self, now_us: int) -> list[Input]:
         """An input for each timer that is due, in order of due time."""
@@ -326,7 +348,7 @@ class Run:
 
     def _replayed(self, number: int, event: Input, recorded: Sequence[Decision]) -> list[Command]:
         try:
-            return self._apply(event)[0]
+            return self._apply(event, self._weighed(event))[0]
         except MissingSideEffect as missing:
             asked = [decision_of(c, event.time_us) for c in self.context.take_step().commands.values()]
             asked.append(events.SideEffectRecorded(time_us=event.time_us, number=missing.number, value=""))
@@ -335,21 +357,25 @@ class Run:
 
     # --- one turn -------------------------------------------------------------------------------------------------
 
-    def _apply(self, event: Input) -> tuple[list[Command], Any]:
-        self.loop.now_us = max(self.loop.now_us, event.time_us)
-        self._held.append(self._effect_of(event))
-        self._held_bytes += input_bytes(event)
-        if isinstance(event, events.SignalReceived) and event.held:
-            return [], Step()
-        effects, self._held = self._held, []
-        self.context.room_bytes, self._held_bytes = room_beside(self._held_bytes), 0
-        self.loop.step(effects[0] if len(effects) == 1 else lambda: _all(effects))
-        step = self.context.take_step()
+    def _apply(self, event: Input, taken: int) -> tuple[list[Command], Step]:
+        """Let the run take an input in, which takes so many bytes; gives what it asks for in answer."""
+        loop, context = self.loop, self.context
+        loop.now_us = max(loop.now_us, event.time_us)
+        effect = self._effect_of(event)
+        if self._held or type(event) is events.SignalReceived:
+            self._held.append(effect)
+            self._held_bytes += taken
+            if isinstance(event, events.SignalReceived) and event.held:
+                return [], Step()
+            effects, self._held = self._held, []
+            effect, taken, self._held_bytes = partial(_all, effects), self._held_bytes, 0
+        context.room_bytes = room_beside(taken)
+        loop.step(effect)
+        step = context.take_step()
         asked = list(step.commands.values())
-        end = self._end()
-        if end is not None:
+        if self._main is not None and self._main.done() and not self.ended:
             self.ended = True
-            asked.append(self._fitting(end, step))
+            asked.append(self._fitting(self._end(self._main), step))
         return asked, step
 
     def _in_order(self, event: Input) -> Input:
@@ -360,13 +386,11 @@ class Run:
 
     def _awaited(self, event: Input) -> bool:
         match event:
+            case events.ActivityCompleted(number=number):
+                return number in self.context.pending
             case events.TimerFired(number=number):
                 return number in self.context.timers
-            case (
-                events.ActivityCompleted(number=number)
-                | events.ActivityFailed(number=number)
-                | events.ChildClosed(number=number)
-            ):
+            case events.ActivityFailed(number=number) | events.ChildClosed(number=number):
                 return number in self.context.pending
             case events.ChildStarted(number=number) | events.ChildRefused(number=number):
                 return -number in self.context.pending or number in self.context.pending
@@ -379,10 +403,10 @@ class Run:
         """What an input does, prepared outside of the step: payloads are decoded here, once."""
         context = self.context
         match event:
-            case RunStarted():
-                return self._start(event)
             case events.ActivityCompleted(number=number, result=result):
                 return self._resolve(number, result)
+            case RunStarted():
+                return self._start(event)
             case events.ActivityFailed(number=number, failure=failure):
                 return self._reject(number, self._rebuilt(failure))
             case events.TimerFired(number=number):
@@ -440,7 +464,7 @@ class Run:
         except PayloadError as error:
             failed = error
             return lambda: _set_exception(pending.future, failed)
-        return lambda: _set_result(pending.future, value)
+        return partial(_set_result, pending.future, value)
 
     def _reject(self, number: int, error: BaseException) -> Callable[[], None]:
         pending = self.context.pending.pop(number, None)
@@ -492,10 +516,7 @@ class Run:
 
     # --- the end --------------------------------------------------------------------------------------------------
 
-    def _end(self) -> EndOfRun | None:
-        main = self._main
-        if main is None or not main.done() or self.ended:
-            return None
+    def _end(self, main: asyncio.Task[Any]) -> EndOfRun:
         if main.cancelled():
             return self._cancelled()
         error = main.exception()
@@ -510,7 +531,7 @@ class Run:
         what = f"result of workflow {self.definition.name!r}"
         try:
             return commands.CompleteRun(
-                result=self._converter.encode(value, self.definition.signature.result, what)
+                result=self._converter.encode_result(value, self.definition.signature, what)
             )
         except PayloadError as error:
             return commands.FailRun(failure=self._sealed(error))

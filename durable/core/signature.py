@@ -50,7 +50,17 @@ class CallSignature:
     Raises `TypeError` for an object without a signature.
     """
 
-    __slots__ = ("_function", "_hints", "_least", "_most", "_namespace", "_signature", "name")
+    __slots__ = (
+        "_function",
+        "_hints",
+        "_least",
+        "_most",
+        "_namespace",
+        "_signature",
+        "argument_shapes",
+        "name",
+        "result_shape",
+    )
 
     def __init__(
         self,
@@ -65,6 +75,9 @@ class CallSignature:
         self._signature = _read_signature(function, self.name)
         self._least, self._most = _positional_bounds(self._signature)
         self._hints: _Hints | None = None
+        # What `durable.core.payload` makes of the annotations, looked up once and not at each call.
+        self.argument_shapes: tuple[Any, ...] | None = None
+        self.result_shape: Any = None
 
     def __repr__(self) -> str:
         return f"<CallSignature {self.name}{self._signature}>"
@@ -86,7 +99,7 @@ class CallSignature:
 
     def positional(self, index: int) -> Argument:
         """The parameter that the positional argument number ``index`` (from 0) of a checked call goes to."""
-        hints = self._evaluated()
+        hints = self._hints or self._evaluated()
         if index < len(hints.positional):
             return hints.positional[index]
         if hints.rest is None:
@@ -100,6 +113,10 @@ class CallSignature:
         if name in hints.by_name:
             return Argument(name, hints.by_name[name])
         return Argument(name, rest.get(name, Any) if isinstance(rest, dict) else rest)
+
+    def positionals(self) -> tuple[Argument, ...]:
+        """The parameters that positional arguments go to, but for ``*args``."""
+        return self._evaluated().positional
 
     @property
     def result(self) -> Any:

@@ -9,11 +9,10 @@ host to host: there is room set aside for them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 from durable.core import commands
 from durable.core.commands import Command, Publish, decision_of
-from durable.core.events import Event, RunStarted, encode_event, weight
+from durable.core.events import Event, RunStarted, encode_event
 from durable.core.messages import answer_body, signal_body
 
 MAX_STEP_BYTES = 7 * 2**20
@@ -39,11 +38,10 @@ def room_beside(inputs_bytes: int) -> int:
     return max(LEAST_ROOM_BYTES, MAX_STEP_BYTES - inputs_bytes)
 
 
-def input_bytes(event: Event) -> int:
-    """What an input takes in the checkpoint, about, if it is small. The first event is written before."""
+def input_bytes(event: Event, about: int) -> int:
+    """About what an input of this weight takes in the checkpoint. The first event is written before it."""
     if isinstance(event, RunStarted):
         return 0
-    about = weight(event)
     return about if about * _MOST_FOR_ONE_CHARACTER < _SMALL else len(encode_event(event))
 
 
@@ -51,10 +49,12 @@ def most_bytes(asked: Asked) -> int:
     """An upper limit of `exact_bytes`, cheaply."""
     if isinstance(asked, str):
         return 4 * len(asked)
-    if isinstance(asked, commands.ScheduleActivity):
+    if type(asked) is commands.ScheduleActivity:
         characters = len(asked.args) + len(asked.options) + len(asked.name) + len(asked.queue)
+    elif type(asked) is commands.CompleteRun:
+        characters = len(asked.result)
     else:
-        characters = sum(_characters(getattr(asked, one.name)) for one in fields(asked))
+        characters = sum(_characters(getattr(asked, name)) for name in asked.__dataclass_fields__)
     return _MOST_FOR_THE_REST + _MOST_FOR_ONE_CHARACTER * characters
 
 

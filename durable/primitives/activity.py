@@ -15,6 +15,7 @@ from durable.core.context import RunContext, Site, run_or_none
 from durable.core.definition import ActivityDefinition, ActivityOptions, Executor
 from durable.core.hooks import with_headers
 from durable.core.ids import check_id
+from durable.core.payload import Converter
 from durable.core.retry import Retry, seconds
 from durable.core.signature import CallSignature
 
@@ -43,7 +44,11 @@ class Activity(Generic[P, R_co]):
     def __init__(self, definition: ActivityDefinition) -> None:
         self.definition = definition
         self._what = f"activity {definition.name!r}"
+        self._what_result = f"result of {self._what}"
         self._options_text = definition.options.to_text()
+        limit = definition.options.queue_timeout_seconds
+        self._queue_timeout_us = None if limit is None else round(limit * 1e6)
+        self._decoding: tuple[Converter, Callable[[str], Any]] | None = None
         functools.update_wrapper(self, definition.fn, updated=())
 
     def __repr__(self) -> str:
@@ -89,7 +94,6 @@ class Activity(Generic[P, R_co]):
         definition = self.definition
         payload = run.converter.encode_args(definition.signature, args, kwargs, self._what)
         number = run.number(called)
-        limit = definition.options.queue_timeout_seconds
         run.issue(
             ScheduleActivity(
                 number=number,
@@ -97,11 +101,11 @@ class Activity(Generic[P, R_co]):
                 args=payload,
                 queue=definition.options.queue or run.queue,
                 options=with_headers(self._options_text, run.headers),
-                queue_timeout_us=None if limit is None else round(limit * 1e6),
+                queue_timeout_us=self._queue_timeout_us,
             ),
             number,
         )
-        future = run.wait_for(number, self._decoder(run))
+        future = run.wait_for(number, self._decoder(run.converter))
         try:
             result: R_co = await future
         except asyncio.CancelledError:
@@ -109,9 +113,15 @@ class Activity(Generic[P, R_co]):
             raise
         return result
 
-    def _decoder(self, run: RunContext) -> Callable[[str], Any]:
-        what = f"result of {self._what}"
-        return lambda payload: run.converter.decode(payload, self.definition.signature.result, what)
+    def _decoder(self, converter: Converter) -> Callable[[str], Any]:
+        """From a payload to the result. Kept, for there are a thousand calls to a converter."""
+        if self._decoding is None or self._decoding[0] is not converter:
+            signature, what = self.definition.signature, self._what_result
+            self._decoding = (
+                converter,
+                lambda payload: converter.decode_result(payload, signature, what),
+            )
+        return self._decoding[1]
 
 
 @overload

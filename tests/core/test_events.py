@@ -115,3 +115,31 @@ def test_an_event_weighs_what_it_has_always_weighed(kind: type[Event], full: boo
     texts = [getattr(event, one.name) for one in fields(kind)]
     carried = sum(len(payload) for _, payload in getattr(event, "signals", ()))
     assert events.weight(event) == 60 + carried + sum(len(text) for text in texts if isinstance(text, str))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("full", [True, False])
+def test_the_kinds_that_are_spelled_out_are_like_all_others(
+    kind: type[Event], full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = _sample(kind, full=full)
+    line, weight = encode_event(event), events.weight(event)
+    monkeypatch.setattr(events, "_SPELLED_OUT", {})
+    monkeypatch.setattr(events, "_QUICKLY_READ", {})
+    assert (encode_event(event), decode_event(line)) == (line, event)
+    texts = [value for name in events._TEXTS[kind] if (value := getattr(event, name))]
+    more = [payload for _, payload in getattr(event, "signals", ())]
+    assert weight == events._BASE_WEIGHT + sum(map(len, [*texts, *more]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"kind":"activity_completed","time":1,"number":1,"colour":"red"}',
+        b'{"kind":"activity_scheduled","time":1,"number":1,"name":"a","args":"[]","colour":"red"}',
+        b'{"kind":"activity_completed","number":1,"result":"1","format":1}',
+    ],
+)
+def test_as_many_fields_as_usual_but_other_ones(line: bytes) -> None:
+    with pytest.raises(NewerFormat):
+        decode_event(line)
