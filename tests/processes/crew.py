@@ -79,9 +79,14 @@ class Crew:
             for path in sorted(self.folder.glob("worker-*.log")):
                 sys.stdout.write(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}\n")
 
-    async def start(self, count: int = 1, *, at_once: bool = False, **told: Any) -> list[Hand]:
-        """Returns when they have a connection, and would hear SIGTERM; ``at_once``: before."""
-        hands = [await self._start(told) for _ in range(count)]
+    async def start(
+        self, count: int = 1, *, at_once: bool = False, release: Path = ROOT, **told: Any
+    ) -> list[Hand]:
+        """Returns when they have a connection, and would hear SIGTERM; ``at_once``: before.
+
+        ``release``: the folder that holds the package that they run.
+        """
+        hands = [await self._start(told, release) for _ in range(count)]
         if not at_once:
             await self._are_ready(hands)
         return hands
@@ -93,7 +98,7 @@ class Crew:
                 while hand.process.returncode is None and not hand.is_ready():  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
 
-    async def _start(self, told: dict[str, Any]) -> Hand:
+    async def _start(self, told: dict[str, Any], release: Path) -> Hand:
         self._started += 1
         log = self.folder / f"worker-{self._started:02}.log"
         words = json.dumps({"url": self.url, **self.told, **told})
@@ -103,7 +108,7 @@ class Crew:
                 "-m",
                 "tests.processes.work",
                 words,
-                cwd=ROOT,
+                cwd=release,
                 env={**os.environ, tally.VARIABLE: str(self.tally.path)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
@@ -132,10 +137,14 @@ class Crew:
                 self.look_after()
                 await asyncio.sleep(0.005)  # what other processes do: there is nothing else to wait on
 
-    def complaints(self) -> list[str]:
-        """What the workers' logs tell of mistakes of the engine's own: errors, and what its audit had to mend."""
+    def complaints(self, expected: str | None = None) -> list[str]:
+        """What the workers' logs tell of mistakes of the engine's own: errors, and what its audit had to mend.
+
+        ``expected``: what an error says that is none.
+        """
         lines = [line for path in self.folder.glob("worker-*.log") for line in path.read_text().splitlines()]
-        return [line for line in lines if " ERROR " in line or "the audit found" in line]
+        found = [line for line in lines if " ERROR " in line or "the audit found" in line]
+        return [line for line in found if expected is None or expected not in line]
 
     def look_after(self) -> None:
         """No worker may have ended by itself."""

@@ -1,8 +1,9 @@
 """Small random programs for workflows, and the model of what each must do.
 
 A program is a list of steps: ``["call", ms]`` an activity that takes so long; ``["fan", n, ms]`` n of them at once;
-``["sleep", ms]`` a timer; ``["child", program]`` another instance. Its result is which call of each of its activities
-the engine has recorded, so that what it believes can be held against what the activities wrote down themselves.
+``["sleep", ms]`` a timer; ``["child", program]`` another instance; ``["wait"]`` a signal. Its result is which call of
+each of its activities the engine has recorded, so that what it believes can be held against what the activities wrote
+down themselves.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.processes import tally
 Program = list[list[Any]]
 
 _numbers = itertools.count(1)
+go: durable.Signal[None] = durable.Signal("go", None)
 
 
 @durable.activity
@@ -45,6 +47,8 @@ async def run(name: str, program: list[list[Any]]) -> dict[str, str]:
             done |= dict(zip(keys, stamps, strict=True))
         elif kind == "sleep":
             await asyncio.sleep(words[0] / 1000)
+        elif kind == "wait":
+            await go.receive()
         else:
             done |= await run(place, words[0])
     return done
