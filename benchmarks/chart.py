@@ -1,4 +1,4 @@
-"""The plot: throughput of the engine as a share of its floor. A PNG where matplotlib is installed, else text."""
+"""The plot: throughput of the engine as a share of its floor. An SVG where matplotlib is installed, else text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from importlib import import_module, util
 from pathlib import Path
 
 from benchmarks.figures import Figures
+from benchmarks.names import store_and_loop
 
 BAR = 50
+FULL, EIGHTHS = "█", " ▏▎▍▌▋▊▉"
+COLOURS = {"memory": "#999999", "sqlite": "#4477aa", "postgres": "#228833", "mysql": "#ccbb44"}
 
 
 def draw(figures: Sequence[Figures], beside: Path) -> Path:
@@ -17,33 +20,56 @@ def draw(figures: Sequence[Figures], beside: Path) -> Path:
         path = beside.with_suffix(".txt")
         path.write_text(text(figures) + "\n", encoding="utf-8")
         return path
-    path = beside.with_suffix(".png")
+    path = beside.with_suffix(".svg")
     _picture(figures, path)
     return path
 
 
 def text(figures: Sequence[Figures]) -> str:
     """A bar for each line of the table: full is the floor's own speed."""
+    names = [_name(one) for one in figures]
+    width = max(map(len, names))
     lines = ["workflows a second, as a share of the floor's"]
-    for one in figures:
+    for one, name in zip(figures, names, strict=True):
         share = one.throughput_ratio.median
-        bar = ("#" * max(1, round(min(share, 1.0) * BAR))).ljust(BAR)
-        lines.append(f"{one.workload} {one.store:<13} |{bar}| {share:.1%}")
+        lines.append(f"{name:<{width}} |{_bar(min(share, 1.0))}| {share:.1%}")
     return "\n".join(lines)
 
 
+def _name(one: Figures) -> str:
+    return f"{one.workload} {store_and_loop(one.store, one.loop)}" + (" *" if one.conditions.busy else "")
+
+
+def _bar(share: float) -> str:
+    eighths = max(1, round(share * BAR * 8))
+    return (FULL * (eighths // 8) + EIGHTHS[eighths % 8].strip()).ljust(BAR)
+
+
 def _picture(figures: Sequence[Figures], path: Path) -> None:
-    names = [f"{one.workload} {one.store}" for one in figures]
-    shares = [one.throughput_ratio.median for one in figures]
-    below = [one.throughput_ratio.median - one.throughput_ratio.least for one in figures]
-    above = [one.throughput_ratio.most - one.throughput_ratio.median for one in figures]
+    """Three columns: the share of the floor, the rate, the CPU time. A bar is the median, a whisker all rounds."""
+    names = [_name(one) for one in figures]
+    colours = [COLOURS.get(one.store.partition("/")[0], "#aa3377") for one in figures]
     picture = import_module("matplotlib.figure").Figure(
-        figsize=(8, 0.6 * len(figures) + 1.5), layout="constrained"
+        figsize=(12, 0.28 * len(figures) + 1.2), layout="constrained"
     )
-    axes = picture.add_subplot()
-    axes.barh(names, shares, xerr=(below, above), color="#4477aa", capsize=3)
-    axes.axvline(1.0, color="#cc6677", label="floor")
+    columns = (
+        ("share of the floor's throughput", [one.throughput_ratio for one in figures], False),
+        ("workflows a second", [one.engine.workflows_per_second for one in figures], True),
+        ("µs of CPU a workflow", [one.engine.cpu_us_per_workflow for one in figures], True),
+    )
+    for axes, (title, values, logarithmic) in zip(picture.subplots(1, 3, sharey=True), columns, strict=True):
+        medians = [value.median for value in values]
+        below = [value.median - value.least for value in values]
+        above = [value.most - value.median for value in values]
+        axes.barh(names, medians, xerr=(below, above), color=colours, capsize=2, error_kw={"linewidth": 0.8})
+        axes.set_title(title, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if logarithmic:
+            axes.set_xscale("log")
+        else:
+            axes.axvline(0.5, color="#cc6677", linewidth=1.0)  # what is aimed at
     axes.invert_yaxis()
-    axes.set_xlabel("workflows a second, as a share of the floor's (median and spread of the rounds)")
-    axes.legend()
-    picture.savefig(path, dpi=120)
+    picture.savefig(path)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import durable
+from benchmarks import loops
 from benchmarks.measured import Measured, settle_garbage, timed
 from benchmarks.workloads import DEFINITIONS, Workload, drive
 
@@ -16,7 +17,7 @@ ROUND_SECONDS = 300.0
 
 def make_store(url: str) -> None:
     """Make the tables of a new store."""
-    asyncio.run(_make_store(url))
+    loops.run(_make_store(url))
 
 
 async def _make_store(url: str) -> None:
@@ -34,7 +35,7 @@ def measure_engine(
     done: Callable[[], None] = lambda: None,
 ) -> Measured:
     """One round. ``begin`` is called when the warm-up is over, ``done`` after each workflow."""
-    return asyncio.run(_measure(workload, url, count, in_flight, begin, done))
+    return loops.run(_measure(workload, url, count, in_flight, begin, done))
 
 
 async def _measure(

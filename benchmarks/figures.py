@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.conditions import Conditions
 from benchmarks.measured import Measured
 from benchmarks.tape import Written
 from benchmarks.workloads import Workload
@@ -44,6 +45,7 @@ class Figures:
     workload: str
     title: str
     store: str
+    loop: str
     floor_kind: str
     workflows: int
     activities_per_workflow: int
@@ -56,6 +58,7 @@ class Figures:
     latency_ratio: Spread | None
     written: Written | None
     written_alone: Written | None
+    conditions: Conditions
 
 
 def spread(values: Sequence[float]) -> Spread:

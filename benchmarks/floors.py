@@ -6,8 +6,7 @@ called as plain asyncio. It keeps nothing; the ratio is the price of the engine 
 
 from __future__ import annotations
 
-import asyncio
-
+from benchmarks import loops
 from benchmarks.engine import make_store, measure_engine
 from benchmarks.measured import Measured, settle_garbage, timed
 from benchmarks.stores import Store
@@ -26,7 +25,7 @@ class PlainFunctions:
 
     def run(self, url: str) -> Measured:
         """See `Floor`."""
-        return asyncio.run(self._run())
+        return loops.run(self._run())
 
     async def _run(self) -> Measured:
         async def run(number: int) -> int:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
-import os
-import platform
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conditions import now
 from benchmarks.figures import Figures
+from benchmarks.names import store_and_loop
+from benchmarks.plain import aligned
 from benchmarks.probes.reading import Probed
 
-FORMAT = 1
+FORMAT = 2
 _HEADINGS = (
     *("workload", "store", "wf/s", "act/s", "floor wf/s", "ratio", "(spread)"),
     *("CPU µs/wf", "x floor", "p50 ms", "p95", "p99", "x floor", "commits/wf", "alone"),
@@ -23,21 +22,20 @@ _HEADINGS = (
 
 
 def report_of(
-    figures: Sequence[Figures], probed: Sequence[Probed], *, quick: bool, commit_us: float, load: float
+    figures: Sequence[Figures],
+    probed: Sequence[Probed],
+    *,
+    quick: bool,
+    commit_us: float,
+    servers: dict[str, str],
+    machine: dict[str, Any],
 ) -> dict[str, Any]:
-    """All that was measured, as plain JSON values. ``load`` is the machine's load average before the run."""
+    """All that was measured, as plain JSON values. ``machine``: as it was before the run."""
     return {
         "format": FORMAT,
-        "taken_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "taken_at": now(),
         "quick": quick,
-        "machine": {
-            "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(),
-            "sqlite": sqlite3.sqlite_version,
-            "load_before": load,
-            "commit_of_one_row_us": commit_us,
-        },
+        "machine": {**machine, "servers": servers, "commit_of_one_row_us": commit_us},
         "figures": [dataclasses.asdict(one) for one in figures],
         "probes": [dataclasses.asdict(one) for one in probed],
     }
@@ -51,23 +49,14 @@ def write(report: dict[str, Any], path: Path) -> None:
 
 def table(figures: Sequence[Figures]) -> str:
     """One line a workload and store; medians."""
-    rows = [_HEADINGS, *(_row(one) for one in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    return "\n".join("  ".join(_aligned(row, widths)).rstrip() for row in rows)
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        cell.ljust(width) if column < 2 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
+    return aligned([_HEADINGS, *(_row(one) for one in figures)], left=2)
 
 
 def _row(one: Figures) -> tuple[str, ...]:
     ratio, latency = one.throughput_ratio, one.engine.latency_ms
     return (
         one.workload,
-        one.store,
+        store_and_loop(one.store, one.loop) + (" *" if one.conditions.busy else ""),
         f"{one.engine.workflows_per_second.median:,.0f}",
         f"{one.engine.activities_per_second.median:,.0f}",
         f"{one.floor.workflows_per_second.median:,.0f}",

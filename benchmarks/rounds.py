@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+from benchmarks import loops
+from benchmarks.conditions import noted
 from benchmarks.engine import make_store, measure_engine
 from benchmarks.figures import Figures, cpu_ratio, latency_ratio, side, throughput_ratio
 from benchmarks.floors import PlainFunctions, record, written_alone
@@ -16,13 +18,15 @@ from benchmarks.workloads import Workload
 def compare(workload: Workload, store: Store, *, rounds: int, quick: bool) -> Figures:
     """Measure a workload on a store."""
     count = workload.count(quick)
-    floor, in_rounds, alone = _floor_of(workload, store, count)
-    pairs = [_pair(workload, store, count, floor) for _ in range(rounds)]
-    gc.unfreeze()
+    with noted() as conditions:
+        floor, in_rounds, alone = _floor_of(workload, store, count)
+        pairs = [_pair(workload, store, count, floor) for _ in range(rounds)]
+        gc.unfreeze()
     return Figures(
         workload=workload.name,
         title=workload.title,
         store=store.name,
+        loop=loops.chosen(),
         floor_kind=store.floor_kind,
         workflows=count,
         activities_per_workflow=workload.activities,
@@ -35,6 +39,7 @@ def compare(workload: Workload, store: Store, *, rounds: int, quick: bool) -> Fi
         latency_ratio=latency_ratio(workload, pairs),
         written=in_rounds,
         written_alone=alone,
+        conditions=conditions,
     )
 
 

@@ -25,7 +25,7 @@ async def add_one(number: int) -> int:
 
 @durable.workflow
 async def one_activity(number: int) -> int:
-    """W1 and W4."""
+    """W1, W1K and W4."""
     return await add_one(number)
 
 
@@ -75,6 +75,16 @@ W1 = Workload(
     quick_workflows=60,
     in_flight=100,
 )
+W1K = Workload(
+    name="W1K",
+    title="one activity, 1,000 in flight",
+    workflow=one_activity,
+    expected=lambda number: number + 1,
+    activities=1,
+    workflows=5_000,
+    quick_workflows=60,
+    in_flight=1_000,
+)
 W2 = Workload(
     name="W2",
     title="ten activities in sequence, 25 in flight",
@@ -105,7 +115,7 @@ W4 = Workload(
     quick_workflows=8,
     in_flight=1,
 )
-WORKLOADS = {workload.name: workload for workload in (W1, W2, W3, W4)}
+WORKLOADS = {workload.name: workload for workload in (W1, W1K, W2, W3, W4)}
 
 Run = Callable[[int], Awaitable[int]]
 """Number of the workflow -> its result."""

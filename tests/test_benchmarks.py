@@ -30,7 +30,16 @@ def _run(*arguments: str) -> str:
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
     place = tmp_path_factory.mktemp("bench")
-    stores = ("--store", "memory", "--store", "sqlite", "--workloads", ",".join(WORKLOADS))
+    stores = (
+        "--store",
+        "memory",
+        "--store",
+        "sqlite",
+        "--workloads",
+        ",".join(WORKLOADS),
+        "--loop",
+        "asyncio",
+    )
     output = place / "new" / "latest.json"
     printed = _run("--quick", *stores, "--output", str(output), "--directory", str(place))
     return printed, place, json.loads((place / "new" / "latest.json").read_text())
@@ -41,7 +50,7 @@ def test_all_workloads_on_all_stores(quick: tuple[str, Path, dict[str, Any]]) ->
     assert [(one["workload"], one["store"]) for one in report["figures"]] == [
         (name, store) for store in ("memory", "sqlite") for name in WORKLOADS
     ]
-    assert report["format"] == 1 and report["quick"] is True
+    assert report["format"] == 2 and report["quick"] is True
     assert set(report["machine"]) >= {"cores", "python", "sqlite", "load_before", "commit_of_one_row_us"}
 
 
@@ -82,14 +91,14 @@ def test_the_table_and_the_plot(quick: tuple[str, Path, dict[str, Any]]) -> None
     for name in WORKLOADS:
         for store in ("memory", "sqlite"):
             assert any(line.split()[:2] == [name, store] for line in lines)
-    assert len(list((place / "new").glob("latest.[pt][nx][gt]"))) == 1
+    assert len(list((place / "new").glob("latest.[ts][xv][tg]"))) == 1
     assert [path.name for path in place.iterdir()] == ["new"], "databases are removed"
 
 
 def test_one_workload_one_store_one_round(tmp_path: Path) -> None:
     output = tmp_path / "one.json"
     _run("--quick", "--store", "memory", "--workloads", "w4", "--rounds", "1", "--output", str(output))
-    (one,) = json.loads(output.read_text())["figures"]
+    one, *_ = json.loads(output.read_text())["figures"]
     assert (one["workload"], one["store"], one["rounds"]) == ("W4", "memory", 1)
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
+from benchmarks.conditions import machine
 from benchmarks.peers import report
-from benchmarks.peers.contestants import BESIDE, OURS, PEERS, Contestant
+from benchmarks.peers.contestants import BESIDE, OURS, PEERS, WORKLOADS, Contestant
 from benchmarks.peers.environments import Missing, python_of, restate_server, versions_of
 from benchmarks.peers.rounds import Line, alternate
 from benchmarks.report import write
 from benchmarks.stores.serving import Serving, serving
 
 RESULTS = Path(__file__).parent.parent / "results" / "peers.json"
-WORKLOADS = ("W1", "W2", "W3", "W4")
 
 
 def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> list[Contestant]:
@@ -34,7 +34,7 @@ def _chosen(context: click.Context, parameter: click.Parameter, names: str) -> l
 @click.option("--peers", default=",".join(PEERS), callback=_chosen, show_default=True)
 @click.option("--workloads", default=",".join(WORKLOADS), show_default=True)
 @click.option("--rounds", default=5, type=click.IntRange(min=1), show_default=True)
-@click.option("--seconds", default=3.0, show_default=True, help="Of a round.")
+@click.option("--seconds", default=2.0, show_default=True, help="Of a round.")
 @click.option("--quick", is_flag=True, help="Two rounds of a second: shows that it works.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, help="The JSON file."
@@ -44,21 +44,27 @@ def main(
 ) -> None:
     """Measure the peers beside this project, alternating in one run."""
     rounds, seconds = (2, 1.0) if quick else (rounds, seconds)
-    load = os.getloadavg()[0]
+    began, before = time.monotonic(), machine()
     here = [one for one in peers if _is_there(one)]
     ours = [OURS[store] for store in dict.fromkeys(BESIDE.get(one.store, one.store) for one in here)]
+    versions = {one.name: versions_of(one) for one in [*ours, *here]}
     lines: list[Line] = []
     with _postgres() as postgres:
         for name in workloads.upper().split(","):
             click.echo(f"{name}: {', '.join(one.label for one in [*ours, *here])} ...", err=True)
             lines += alternate(name, [*ours, *here], rounds, seconds, postgres)
-    versions = {one.name: versions_of(one) for one in [*ours, *here]}
-    write(report.report_of(lines, versions, seconds=seconds, load=load), output)
-    click.echo(report.table(lines))
-    for line in lines:
-        if line.problem is not None:
-            click.echo(f"{line.workload} {line.contestant.label}, {line.in_flight} in flight: {line.problem}")
-    click.echo(f"{rounds} rounds of {seconds:g} s; load before: {load:.1f}; {versions}")
+            took = time.monotonic() - began
+            before["servers"] = {"postgres": postgres().version}
+            found = report.report_of(lines, versions, before, seconds=seconds, took_seconds=took)
+            write(found, output)  # after each: what is measured is not lost
+    click.echo(report.table(found))
+    for problem in report.problems(lines):
+        click.echo(problem)
+    click.echo(f"{rounds} rounds of {seconds:g} s, {took / 60:.0f} minutes in all; {versions}")
+    click.echo(f"load before: {before['load_before']:.1f}")
+    busy = [line.workload for line in lines if line.conditions is not None and line.conditions.busy]
+    if busy:
+        click.echo(f"Others used this machine meanwhile ({', '.join(dict.fromkeys(busy))}): measure again.")
     click.echo(f"written: {output}")
 
 

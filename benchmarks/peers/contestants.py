@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5")
 ALONE = 1
 """W4: one workflow at a time."""
 FAN_OUTS = 4
@@ -13,6 +14,7 @@ FAN_OUTS = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
     """``program``: its file in ``programs``. ``in_flight``: of W1 and W2; each number is a line of its own.
+    W5: the last of them, so many starts at a time.
 
     ``environment`` and ``packages``: what pip installs, where; for ours ``None``. ``store``: sqlite, postgres, own,
     memory.
@@ -22,6 +24,7 @@ class Contestant:
     store: str
     program: str
     in_flight: tuple[int, ...]
+    workloads: tuple[str, ...] = WORKLOADS
     environment: str | None = None
     packages: tuple[str, ...] = ()
 
@@ -32,7 +35,10 @@ class Contestant:
 
     def loads(self, workload: str) -> tuple[int, ...]:
         """How many in flight, for a workload."""
-        return {"W3": (FAN_OUTS,), "W4": (ALONE,)}.get(workload, self.in_flight)
+        if workload not in self.workloads:
+            return ()
+        starts = self.in_flight[-1:]
+        return {"W3": (FAN_OUTS,), "W4": (ALONE,), "W5": starts}.get(workload, self.in_flight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,7 @@ class Peer:
     name: str
     packages: tuple[str, ...]
     stores: dict[str, tuple[int, ...]]
+    workloads: tuple[str, ...] = WORKLOADS
 
     def contestants(self) -> list[Contestant]:
         """One a store."""
@@ -51,6 +58,7 @@ class Peer:
                 store=store,
                 program=f"peer_{self.name}.py",
                 in_flight=in_flight,
+                workloads=self.workloads,
                 environment=self.name,
                 packages=self.packages,
             )
@@ -58,8 +66,16 @@ class Peer:
         ]
 
 
+WITHOUT_SLEEP = WORKLOADS[:4]
+
 OURS = {
-    store: Contestant(name="durable", store=store, program="ours.py", in_flight=(100,))
+    store: Contestant(
+        name="durable",
+        store=store,
+        program="ours.py",
+        in_flight=(100,),
+        workloads=WITHOUT_SLEEP if store == "memory" else WORKLOADS,
+    )
     for store in ("sqlite", "postgres", "memory")
 }
 BESIDE = {"own": "postgres"}
@@ -79,6 +95,6 @@ _PEERS = (
     ),
     Peer(name="duroxide", packages=("duroxide",), stores={"sqlite": (25, 100), "postgres": (25, 100)}),
     # Its backend has ten threads, and each client that waits takes one: with 25 in flight it comes to a halt.
-    Peer(name="durabletask", packages=("durabletask",), stores={"memory": (4, 8)}),
+    Peer(name="durabletask", packages=("durabletask",), stores={"memory": (8,)}, workloads=WITHOUT_SLEEP),
 )
 PEERS = {one.label: one for peer in _PEERS for one in peer.contestants()}

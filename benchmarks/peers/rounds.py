@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.conditions import Conditions, noted
 from benchmarks.peers.contestants import Contestant
 from benchmarks.peers.environments import python_of, restate_server
 from benchmarks.stores.serving import Serving
@@ -48,6 +49,7 @@ class Line:
     in_flight: int
     rounds: list[Readings] = field(default_factory=list)
     problem: str | None = None
+    conditions: Conditions | None = None
 
 
 def alternate(
@@ -63,10 +65,13 @@ def alternate(
         for one in contestants
         for load in one.loads(workload)
     ]
-    for _ in range(rounds):
-        for line in lines:
-            if line.problem is None:
-                _round(line, seconds, postgres)
+    with noted() as conditions:
+        for _ in range(rounds):
+            for line in lines:
+                if line.problem is None:
+                    _round(line, seconds, postgres)
+    for line in lines:
+        line.conditions = conditions
     return lines
 
 
@@ -83,8 +88,8 @@ def _round(line: Line, seconds: float, postgres: Callable[[], Serving]) -> None:
         }
         try:
             line.rounds.append(_run(one, job))
-        except Broken as problem:
-            line.problem = str(problem)
+        except Exception as problem:  # of whatever kind: one peer does not spoil the others' run
+            line.problem = str(problem).strip().rpartition("\n")[2] or repr(problem)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from benchmarks.conditions import noted
 from benchmarks.probes.reading import Probed, Reading, probed
 from benchmarks.stores import Store
 
@@ -45,7 +46,8 @@ def probe(name: str, store: Store, *, rounds: int | None, quick: bool) -> Probed
     if store.name.split("/")[0] not in module.STORES:
         return None
     found = []
-    for _ in range(rounds or (1 if quick else getattr(module, "ROUNDS", ROUNDS))):
-        with store.new() as url:
-            found.append(module.run(url, store, quick))
-    return probed(name, module.TITLE, store.name, found)
+    with noted() as conditions:
+        for _ in range(rounds or (1 if quick else getattr(module, "ROUNDS", ROUNDS))):
+            with store.new() as url:
+                found.append(module.run(url, store, quick))
+    return probed(name, module.TITLE, store.name, found, conditions)

@@ -12,6 +12,7 @@ import statistics
 import time
 
 import durable
+from benchmarks import loops
 from benchmarks.probes.reading import Reading
 from benchmarks.stores import Store
 
@@ -47,7 +48,7 @@ async def long_history(steps: int) -> int:
 def run(url: str, store: Store, quick: bool) -> list[Reading]:
     """See `Probe`."""
     events = QUICK_EVENTS if quick else EVENTS
-    asyncio.run(_run(url, events[-1] // 2))
+    loops.run(_run(url, events[-1] // 2))
     cpu = [_cost(_cpu, at) for at in events]
     wall = [_cost(_wall, at) for at in events]
     readings = [

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import durable
+from benchmarks import loops
 from benchmarks.probes.reading import Reading
 from benchmarks.stores import Store
 from benchmarks.workloads import DEFINITIONS
@@ -25,7 +26,7 @@ QUICK_SECONDS = 1.0
 def run(url: str, store: Store, quick: bool) -> list[Reading]:
     """See `Probe`."""
     with _counting(store.name) as counted:
-        return asyncio.run(_measure(url, QUICK_SECONDS if quick else SECONDS, counted))
+        return loops.run(_measure(url, QUICK_SECONDS if quick else SECONDS, counted))
 
 
 async def _measure(url: str, seconds: float, counted: list[int] | None) -> list[Reading]:

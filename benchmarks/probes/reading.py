@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks import loops
+from benchmarks.conditions import Conditions
 from benchmarks.figures import Spread, percentile, spread
+from benchmarks.plain import aligned
 
 real_time = partial(time.time)
 real_counter = partial(time.perf_counter)
@@ -32,17 +35,29 @@ class Probed:
     probe: str
     title: str
     store: str
+    loop: str
     rounds: int
     values: dict[str, tuple[Spread, str, str]]
+    conditions: Conditions
 
 
-def probed(name: str, title: str, store: str, rounds: Sequence[Sequence[Reading]]) -> Probed:
+def probed(
+    name: str, title: str, store: str, rounds: Sequence[Sequence[Reading]], conditions: Conditions
+) -> Probed:
     """All rounds of a probe; each must give the same readings."""
     values = {
         one.name: (spread([found[at].value for found in rounds]), one.unit, one.aim)
         for at, one in enumerate(rounds[0])
     }
-    return Probed(probe=name, title=title, store=store, rounds=len(rounds), values=values)
+    return Probed(
+        probe=name,
+        title=title,
+        store=store,
+        loop=loops.chosen(),
+        rounds=len(rounds),
+        values=values,
+        conditions=conditions,
+    )
 
 
 def lateness(seconds: Sequence[float], what: str, aims: tuple[str, str] = ("", "")) -> list[Reading]:
@@ -65,8 +80,6 @@ def table(found: Sequence[Probed]) -> str:
     for one in found:
         for name, (values, unit, aim) in one.values.items():
             around = f"({values.least:,.4g}-{values.most:,.4g})" if one.rounds > 1 else ""
-            rows.append((one.probe, one.store, name, f"{values.median:,.4g}", around, unit, aim))
-    widths = [max(len(row[column]) for row in rows) for column in range(7)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+            store = one.store + (" *" if one.conditions.busy else "")
+            rows.append((one.probe, store, name, f"{values.median:,.4g}", around, unit, aim))
+    return aligned(rows, left=7)

@@ -15,6 +15,7 @@ import time
 from contextlib import closing
 
 import durable
+from benchmarks import loops
 from benchmarks.engine import make_store
 from benchmarks.probes.reading import Reading
 from benchmarks.stores import Store
@@ -53,7 +54,7 @@ def run(url: str, store: Store, quick: bool) -> list[Reading]:
     """See `Probe`."""
     steps, killed_at = (QUICK_STEPS, QUICK_KILLED_AT) if quick else (STEPS, KILLED_AT)
     make_store(url)
-    return asyncio.run(_measure(url, steps, killed_at))
+    return loops.run(_measure(url, steps, killed_at))
 
 
 async def _measure(url: str, steps: int, killed_at: int) -> list[Reading]:

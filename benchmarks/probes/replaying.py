@@ -13,6 +13,7 @@ from collections.abc import Callable
 import orjson
 
 import durable
+from benchmarks import loops
 from benchmarks.measured import settle_garbage
 from benchmarks.probes.reading import Reading
 from benchmarks.stores import Store
@@ -43,7 +44,7 @@ async def recorded(steps: int) -> int:
 def run(url: str, store: Store, quick: bool) -> list[Reading]:
     """See `Probe`."""
     events = QUICK_EVENTS if quick else EVENTS
-    lines = asyncio.run(_history(url, events // 2))
+    lines = loops.run(_history(url, events // 2))
     parse = _best(lambda: [orjson.loads(line) for line in lines])
     replay = _best(lambda: _replay(lines))
     return [

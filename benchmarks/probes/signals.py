@@ -9,6 +9,7 @@ import asyncio
 import time
 
 import durable
+from benchmarks import loops
 from benchmarks.probes.reading import Reading, lateness, real_counter, until
 from benchmarks.stores import Store
 
@@ -35,7 +36,7 @@ async def listener() -> None:
 def run(url: str, store: Store, quick: bool) -> list[Reading]:
     """See `Probe`."""
     instances, seconds = (QUICK_INSTANCES, QUICK_SECONDS) if quick else (INSTANCES, SECONDS)
-    return asyncio.run(_measure(url, instances, round(seconds * PER_SECOND)))
+    return loops.run(_measure(url, instances, round(seconds * PER_SECOND)))
 
 
 async def _measure(url: str, instances: int, signals: int) -> list[Reading]:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import durable
+from benchmarks import loops
 from benchmarks.probes.reading import Reading, lateness, real_time, until
 from benchmarks.stores import Store
 
@@ -55,9 +56,9 @@ def run(url: str, store: Store, quick: bool) -> list[Reading]:
 
 def measure(url: str, store: Store, count: int) -> list[Reading]:
     """With so many asleep."""
-    found = asyncio.run(_measure(url, count, cache_size=count + 100, alarms=min(count, 1_000)))
+    found = loops.run(_measure(url, count, cache_size=count + 100, alarms=min(count, 1_000)))
     with store.new() as another:
-        evicted = asyncio.run(_measure(another, count, cache_size=0, alarms=0))
+        evicted = loops.run(_measure(another, count, cache_size=0, alarms=0))
     found += [
         Reading(name=one.name.replace("warm", "evicted"), value=one.value, unit=one.unit, aim="0")
         for one in evicted

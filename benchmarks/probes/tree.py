@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import durable
+from benchmarks import loops
 from benchmarks.probes.reading import Reading
 from benchmarks.stores import Store
 from benchmarks.workloads import add_one
@@ -29,7 +30,7 @@ async def node(depth: int) -> int:
 
 def run(url: str, store: Store, quick: bool) -> list[Reading]:
     """See `Probe`."""
-    return asyncio.run(_measure(url, AT_ONCE if quick else TREES))
+    return loops.run(_measure(url, AT_ONCE if quick else TREES))
 
 
 async def _measure(url: str, trees: int) -> list[Reading]:

@@ -31,10 +31,11 @@ class Floor(Protocol):
 
 
 class Store(Protocol):
-    """A kind of store. ``floor_kind`` says in words what its floor is."""
+    """A kind of store. ``floor_kind`` says in words what its floor is; ``version``: of the server, if it has one."""
 
     name: str
     floor_kind: str
+    version: str
 
     def new(self) -> AbstractContextManager[str]:
         """The URL of a new, empty store, which is removed at the end of the block."""

@@ -14,6 +14,7 @@ class Memory:
     """See `Store`."""
 
     name = "memory"
+    version = ""
     floor_kind = "the same functions as plain asyncio, nothing kept"
 
     @contextmanager

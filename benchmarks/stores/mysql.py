@@ -8,7 +8,6 @@ durability that it has from its makers: the log is flushed at each commit.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import re
 import time
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import loops
 from benchmarks.measured import Measured, settle_garbage, timed
 from benchmarks.stores.serving import Serving, serving
 from benchmarks.tape import Mark, Statement, Tape, Transaction
@@ -37,6 +37,8 @@ class Mysql:
             f"the same rows in the same transactions, {driver}, one connection, log flushed at each commit"
         )
         self.new = server.new
+        self.version = server.version
+        self.server = server
         self._driver = driver
 
     @contextmanager
@@ -71,7 +73,7 @@ class BareRows:
 
     def run(self, url: str) -> Measured:
         """See `Floor`. The latency of a workflow is what was committed between two results of the engine."""
-        return asyncio.run(self._run(url))
+        return loops.run(self._run(url))
 
     async def _run(self, url: str) -> Measured:
         address = parse_url(url)

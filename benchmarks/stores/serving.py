@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
+import asyncpg
+
+from benchmarks import processes
+from durable.backends.mysql import address as mysql_address
+from durable.backends.mysql import driver as mysql_driver
 from durable.testing import servers
 
 
@@ -16,6 +22,8 @@ class Serving:
         self._server = server
         self._options = options
         self.pid = server.pid
+        self.service = server.service
+        self.version = asyncio.run(_version(server))
 
     @contextmanager
     def new(self) -> Iterator[str]:
@@ -25,6 +33,37 @@ class Serving:
             yield url + self._options
         finally:
             asyncio.run(self._server.drop_database(url))
+
+    def ask(self, sql: str) -> list[str]:
+        """The first column of the answer, as text, from the server's own database."""
+        return asyncio.run(_ask(self._server, sql))
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes, those that have ended included."""
+        return processes.cpu_seconds_of_family(self.pid)
+
+
+async def _version(server: servers.Server) -> str:
+    (found,) = await _ask(
+        server, "SHOW server_version" if server.service == "postgres" else "SELECT VERSION()"
+    )
+    return found.split(" ")[0].split("-")[0]
+
+
+async def _ask(server: servers.Server, sql: str) -> list[str]:
+    if server.service == "postgres":
+        connection = await asyncpg.connect(server.url)
+        try:
+            return [str(row[0]) for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+    link = await mysql_driver.connect(
+        mysql_address.parse_url(urlsplit(server.url)._replace(path="/mysql").geturl())
+    )
+    try:
+        return [str(row[0]) for row in (await link.run(sql.encode()))[0].rows]
+    finally:
+        await link.close()
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Sqlite:
     """See `Store`. ``directory``: where the files are, the disk that is measured."""
 
     name = "sqlite"
+    version = ""
     floor_kind = "the same rows in the same transactions, sqlite3 in one thread, WAL, synchronous=FULL"
 
     def __init__(self, directory: Path | None) -> None:

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 STEPS = 10
 WIDTH = 100
 WARM_UP = 5
+HOUR_SECONDS = 3600
+"""How long the workflows of W5 would sleep."""
+LOOK_SECONDS = 0.01
+BACKLOG = 200
+"""So many may be started and not yet asleep: without a limit, some only start, and run nothing until time is up."""
 JOB: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 """``workload``, ``in_flight``, ``seconds``, and what else a peer needs: ``url``, ``folder``, ``server``."""
 
@@ -24,6 +30,7 @@ EXPECTED: dict[str, Callable[[int], int]] = {
     "W2": lambda number: number + STEPS,
     "W3": lambda number: WIDTH * (number + 1) + sum(range(WIDTH)),
     "W4": lambda number: number + 1,
+    "W5": lambda number: None,
 }
 
 
@@ -34,6 +41,7 @@ class Readings:
         self.latencies: list[float] = []
         self.began = time.perf_counter()
         self.until = self.began + JOB["seconds"]
+        self.asleep = 0
         self._number = 0
         self._lock = threading.Lock()
 
@@ -50,6 +58,11 @@ class Readings:
         check(number, result)
         self.latencies.append(time.perf_counter() - began)
 
+    def all_asleep(self, asleep: int) -> bool:
+        """So many are by now: is it over?"""
+        self.asleep = asleep
+        return time.perf_counter() >= self.until and asleep >= self._number
+
     def say(self) -> None:
         """All workflows that were begun are done: print the line."""
         seconds = time.perf_counter() - self.began
@@ -60,6 +73,65 @@ def check(number: int, result: Any) -> None:
     """Raises ``ValueError`` for a wrong result."""
     if result != EXPECTED[JOB["workload"]](number):
         raise ValueError(f"{JOB['workload']} number {number} gave {result!r}")
+
+
+async def measure_starts(
+    start: Callable[[], Awaitable[Any]],
+    asleep: Callable[[], Awaitable[int]],
+    end: Callable[[], None] = lambda: None,
+) -> NoReturn:
+    """W5: as many starts as there is time for, and the time until all of them sleep; then this process ends.
+
+    ``start`` begins a workflow that sleeps for an hour, ``asleep`` says how many do by now, ``end`` ends what else was
+    started.
+    """
+    for _ in range(WARM_UP):
+        await start()
+    while await asleep() < WARM_UP:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_SECONDS)
+    readings = Readings()
+
+    async def lane() -> None:
+        while (number := readings.next_number()) is not None:
+            while number - readings.asleep > BACKLOG:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_SECONDS)
+            began = time.perf_counter()
+            await start()
+            readings.done(number, began, None)
+
+    async def look() -> None:
+        while not readings.all_asleep(await asleep() - WARM_UP):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+
+    await asyncio.gather(look(), *(lane() for _ in range(JOB["in_flight"])))
+    readings.say()
+    end()
+    os._exit(0)
+
+
+def measure_starts_in_threads(start: Callable[[], Any], asleep: Callable[[], int]) -> NoReturn:
+    """The same for peers whose calls block."""
+    for _ in range(WARM_UP):
+        start()
+    while asleep() < WARM_UP:
+        time.sleep(LOOK_SECONDS)
+    readings = Readings()
+
+    def run(number: int) -> None:
+        while number - readings.asleep > BACKLOG:
+            time.sleep(LOOK_SECONDS)
+        start()
+
+    def look() -> None:
+        while not readings.all_asleep(asleep() - WARM_UP):
+            time.sleep(LOOK_SECONDS)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    in_lanes(run, readings)
+    looking.join()
+    readings.say()
+    os._exit(0)
 
 
 async def measure(run: Callable[[int], Awaitable[Any]]) -> None:
@@ -81,7 +153,11 @@ def measure_in_threads(run: Callable[[int], Any]) -> None:
     """The same for peers whose calls block: a thread a lane."""
     for number in range(WARM_UP):
         check(number, run(number))
-    readings = Readings()
+    in_lanes(run, Readings()).say()
+
+
+def in_lanes(run: Callable[[int], Any], readings: Readings) -> Readings:
+    """Threads that run one after the other, until time is up."""
     problems: list[BaseException] = []
 
     def lane() -> None:
@@ -99,4 +175,4 @@ def measure_in_threads(run: Callable[[int], Any]) -> None:
         thread.join()
     if problems:
         raise problems[0]
-    readings.say()
+    return readings

@@ -10,18 +10,20 @@ import multiprocessing
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 from absurd_sdk import Absurd
 from absurdctl import BUNDLED_SCHEMA_SQL
-from job import JOB, STEPS, WARM_UP, WIDTH, Readings, check
+from job import BACKLOG, HOUR_SECONDS, JOB, LOOK_SECONDS, STEPS, WARM_UP, WIDTH, Readings, check
 
 POLL_SECONDS = 0.01
 WORKERS = 4
 CLIENTS = 4
 """Threads with a connection each, which start workflows and wait for them."""
 BATCH = 10
+ASLEEP = "SELECT count(*) FROM absurd.t_default WHERE state = 'sleeping'"
 
 
 def done_result(app: Absurd, task_id: str, queue: str) -> Any:
@@ -44,6 +46,10 @@ def ten_in_sequence(number: int, context: Any) -> int:
     return number
 
 
+def sleeper(number: int, context: Any) -> None:
+    context.sleep_for("sleep", HOUR_SECONDS)
+
+
 def serve(queue: str, batch: int) -> None:
     app = Absurd(JOB["url"], queue_name=queue)
 
@@ -54,7 +60,7 @@ def serve(queue: str, batch: int) -> None:
         leaves = context.step("begin", begin)
         return int(context.step("wait", lambda: sum(done_result(app, leaf, "leaves") for leaf in leaves)))
 
-    handlers = {"W1": one_activity, "W2": ten_in_sequence, "W3": fan_out, "W4": one_activity}
+    handlers = {"W1": one_activity, "W2": ten_in_sequence, "W3": fan_out, "W4": one_activity, "W5": sleeper}
     if queue == "leaves":
         handlers = {"leaf": one_activity}
     for name, handler in handlers.items():
@@ -99,18 +105,63 @@ def main() -> None:
     app.create_queue("default")
     app.create_queue("leaves")
     serving = workers()
+    if JOB["workload"] == "W5":
+        starts(app)
+        return end(serving)
     for number in range(WARM_UP):
         check(number, done_result(app, spawn(app, number), "default"))
     readings = Readings()
+    in_threads(client, readings)
+    readings.say()
+    end(serving)
+
+
+def starts(app: Absurd) -> None:
+    with psycopg.connect(JOB["url"], autocommit=True) as db:
+
+        def asleep() -> int:
+            return int(db.execute(ASLEEP).fetchone()[0]) - WARM_UP
+
+        for number in range(WARM_UP):
+            spawn(app, number)
+        while asleep() < 0:
+            time.sleep(LOOK_SECONDS)
+        readings = Readings()
+
+        def look() -> None:
+            while not readings.all_asleep(asleep()):
+                time.sleep(LOOK_SECONDS)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        in_threads(starter, readings)
+        looking.join()
+        readings.say()
+
+
+def starter(readings: Readings, in_flight: int) -> None:
+    """A connection starts one after the other."""
+    app = Absurd(JOB["url"])
+    while (number := readings.next_number()) is not None:
+        while number - readings.asleep > BACKLOG:
+            time.sleep(LOOK_SECONDS)
+        began = time.perf_counter()
+        spawn(app, number)
+        readings.done(number, began, None)
+
+
+def in_threads(work: Callable[[Readings, int], None], readings: Readings) -> None:
     each = max(1, JOB["in_flight"] // CLIENTS)
     clients = [
-        threading.Thread(target=client, args=(readings, each)) for _ in range(min(CLIENTS, JOB["in_flight"]))
+        threading.Thread(target=work, args=(readings, each)) for _ in range(min(CLIENTS, JOB["in_flight"]))
     ]
     for thread in clients:
         thread.start()
     for thread in clients:
         thread.join()
-    readings.say()
+
+
+def end(serving: list[multiprocessing.Process]) -> None:
     for process in serving:
         process.terminate()
 

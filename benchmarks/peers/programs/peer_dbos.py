@@ -8,7 +8,7 @@ import contextlib
 import sqlite3
 
 from dbos import DBOS
-from job import JOB, STEPS, WIDTH, measure
+from job import HOUR_SECONDS, JOB, STEPS, WIDTH, measure, measure_starts
 
 
 @DBOS.step()
@@ -31,6 +31,19 @@ async def ten_in_sequence(number: int) -> int:
 @DBOS.workflow()
 async def fan_out(number: int) -> int:
     return sum(await asyncio.gather(*(add_one(number + n) for n in range(WIDTH))))
+
+
+sleeping: list[int] = []
+
+
+@DBOS.workflow()
+async def sleeper() -> None:
+    sleeping.append(1)
+    await DBOS.sleep_async(HOUR_SECONDS)
+
+
+async def asleep() -> int:
+    return len(sleeping)
 
 
 WORKFLOWS = {"W1": one_activity, "W2": ten_in_sequence, "W3": fan_out, "W4": one_activity}
@@ -56,6 +69,8 @@ async def main() -> None:
         }
     )
     DBOS.launch()
+    if JOB["workload"] == "W5":
+        await measure_starts(lambda: DBOS.start_workflow_async(sleeper), asleep)
     await measure(WORKFLOWS[JOB["workload"]])
     DBOS.destroy()
 

@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 from duroxide import Client, PostgresProvider, Runtime, RuntimeOptions, SqliteProvider
-from job import JOB, STEPS, WIDTH, measure_in_threads
+from job import HOUR_SECONDS, JOB, STEPS, WIDTH, measure_in_threads, measure_starts_in_threads
 
 PATIENCE_MS = 60_000
 NAMES = {"W1": "one_activity", "W2": "ten_in_sequence", "W3": "fan_out", "W4": "one_activity"}
@@ -43,6 +43,19 @@ def fan_out(ctx: Any, number: int) -> Any:
     return sum(one["ok"] if isinstance(one, dict) else one for one in found)
 
 
+sleeping: list[int] = []
+
+
+@runtime.register_orchestration("sleeper")
+def sleeper(ctx: Any, number: int) -> Any:
+    sleeping.append(1)
+    yield ctx.schedule_timer(HOUR_SECONDS * 1000)
+
+
+def start() -> None:
+    client.start_orchestration(f"bench-{next(numbers)}", "sleeper", 0)
+
+
 def run(number: int) -> Any:
     instance = f"bench-{next(numbers)}"
     client.start_orchestration(instance, NAMES[JOB["workload"]], number)
@@ -51,5 +64,7 @@ def run(number: int) -> Any:
 
 runtime.start()
 client = Client(provider)
+if JOB["workload"] == "W5":
+    measure_starts_in_threads(start, lambda: len(sleeping))
 measure_in_threads(run)
 runtime.shutdown()

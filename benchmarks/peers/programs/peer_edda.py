@@ -8,8 +8,8 @@ import contextlib
 import sqlite3
 from typing import Any
 
-from edda import EddaApp, WorkflowContext, activity, workflow
-from job import JOB, STEPS, WIDTH, measure
+from edda import EddaApp, WorkflowContext, activity, sleep, workflow
+from job import HOUR_SECONDS, JOB, STEPS, WIDTH, measure, measure_starts
 
 
 @activity
@@ -36,6 +36,19 @@ async def fan_out(ctx: WorkflowContext, number: int) -> int:
     )
 
 
+sleeping: list[int] = []
+
+
+@workflow
+async def sleeper(ctx: WorkflowContext) -> None:
+    sleeping.append(1)
+    await sleep(ctx, HOUR_SECONDS)
+
+
+async def asleep() -> int:
+    return len(sleeping)
+
+
 WORKFLOWS: dict[str, Any] = {"W1": one_activity, "W2": ten_in_sequence, "W3": fan_out, "W4": one_activity}
 
 
@@ -51,6 +64,8 @@ def url() -> str:
 async def main() -> None:
     app = EddaApp(service_name="bench", db_url=url(), pool_size=30, max_overflow=40)
     await app.initialize()
+    if JOB["workload"] == "W5":
+        await measure_starts(sleeper.start, asleep)
     work = WORKFLOWS[JOB["workload"]]
 
     async def run(number: int) -> Any:

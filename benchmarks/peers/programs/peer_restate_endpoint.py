@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import timedelta
 
 import hypercorn
 import hypercorn.asyncio
 import restate
 import uvloop
-from job import STEPS, WIDTH
+from job import HOUR_SECONDS, STEPS, WIDTH
 
 bench = restate.Service("bench")
 
@@ -35,6 +36,20 @@ async def ten_in_sequence(ctx: restate.Context, number: int) -> int:
 async def fan_out(ctx: restate.Context, number: int) -> int:
     all_at_once = [ctx.run_typed("add", add_one, number=number + n) for n in range(WIDTH)]
     return sum([await one for one in await restate.gather(*all_at_once)])
+
+
+sleeping: list[int] = []
+
+
+@bench.handler()
+async def sleeper(ctx: restate.Context, number: int) -> None:
+    sleeping.append(1)
+    await ctx.sleep(timedelta(seconds=HOUR_SECONDS))
+
+
+@bench.handler()
+async def asleep(ctx: restate.Context, number: int) -> int:
+    return len(sleeping)
 
 
 async def main() -> None:

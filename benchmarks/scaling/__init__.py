@@ -1,0 +1,1 @@
+"""How far it goes with more processes, and what ends it: ``python -m benchmarks scale``."""
