@@ -18,7 +18,7 @@ from durable.backends.mysql.migrating import migrate, read_store_id
 from durable.backends.mysql.pool import Pool
 from durable.backends.mysql.sessions import LinkSession
 from durable.backends.mysql.statements import Statements
-from durable.backends.sql.server.session import Session, Topics
+from durable.backends.sql.server.session import Ended, Session, Topics
 from durable.errors import BackendError
 
 R = TypeVar("R")
@@ -115,10 +115,10 @@ class MysqlDatabase:
 
     # --- others
 
-    def announce(self, topics: Topics) -> None:
+    def announce(self, topics: Topics, ended: Ended) -> None:
         """See the protocol. Others poll."""
 
-    def listen(self, hear: Callable[[Topics], None]) -> None:
+    def listen(self, hear: Callable[[Topics, Ended], None]) -> None:
         """See the protocol. Nothing is ever heard."""
 
     async def close(self) -> None:

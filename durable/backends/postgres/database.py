@@ -18,7 +18,7 @@ from durable.backends.postgres.pool import Pool
 from durable.backends.postgres.sessions import PostgresSession
 from durable.backends.postgres.standstill import APPLICATION_NAME, Standstill
 from durable.backends.postgres.texts import TAG_TEST, Texts
-from durable.backends.sql.server.session import Again, Culprit, HeldSession, Session, Topics
+from durable.backends.sql.server.session import Again, Culprit, Ended, HeldSession, Session, Topics
 
 R = TypeVar("R")
 
@@ -175,12 +175,12 @@ class PostgresDatabase:
                 await migrating.migrate(loan.connection, self._address)
             loan.sound = True
 
-    def announce(self, topics: Topics) -> None:
+    def announce(self, topics: Topics, ended: Ended) -> None:
         """See `Database`."""
         if self._wire is not None:
-            self._wire.tell(topics)
+            self._wire.tell(topics, ended)
 
-    def listen(self, hear: Callable[[Topics], None]) -> None:
+    def listen(self, hear: Callable[[Topics, Ended], None]) -> None:
         """See `Database`."""
         if self._wire is not None:
             self._wire.listen(hear)

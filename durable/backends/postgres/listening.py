@@ -15,13 +15,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from durable.backends.postgres.address import Address
-from durable.backends.postgres.sessions import NOTIFY, channel_of, message_of
-from durable.backends.sql.server.session import Topics
+from durable.backends.postgres.sessions import NOTIFY, channel_of, messages_of, told_by
+from durable.backends.sql.server.session import Ended, Topics
 from durable.errors import BackendError
 
 GATHER_SECONDS = 0.005
 PAUSE_SECONDS = (0.1, 5.0)
 CHECK_SECONDS = 15.0
+MAX_ENDED = 2_000
+"""Of more runs that ended since it told the last time, it does not say which."""
 ALL_TOPICS = frozenset({"workflow", "activity", "question", "closed", "reply"})
 _log = logging.getLogger("durable")
 
@@ -34,21 +36,25 @@ class Wire:
         self._connect = connect
         self._origin = secrets.token_hex(4)
         self._channel = channel_of(address.schema)
-        self._hear: Callable[[Topics], None] = lambda _: None
+        self._hear: Callable[[Topics, Ended], None] = lambda _, __: None
         self._untold: Topics = set()
+        self._ended: Ended = set()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.connection: Any = None
         """While it listens."""
 
-    def listen(self, hear: Callable[[Topics], None]) -> None:
+    def listen(self, hear: Callable[[Topics, Ended], None]) -> None:
         """Begin."""
         self._hear = hear
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def tell(self, topics: Topics) -> None:
+    def tell(self, topics: Topics, ended: Ended) -> None:
         """Others should look."""
         self._untold |= topics
+        if "closed" in topics:
+            many = ended is None or self._ended is None or len(self._ended) + len(ended) > MAX_ENDED
+            self._ended = None if many else {*(self._ended or ()), *(ended or ())}
         self._news.set()
 
     async def close(self) -> None:
@@ -83,22 +89,26 @@ class Wire:
         connection.add_termination_listener(lambda _: self._news.set())
         self.connection = connection
         if missed:
-            self._hear(set(ALL_TOPICS))
+            self._hear(set(ALL_TOPICS), None)
         while not connection.is_closed():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self._news.wait()
             await asyncio.sleep(GATHER_SECONDS)
             self._news.clear()
-            topics, self._untold = self._untold, set()
+            topics, ended = self._untold, self._ended
+            self._untold, self._ended = set(), set()
             if topics:
-                await connection.fetch(
-                    NOTIFY, self._channel, message_of(self._origin, topics), timeout=timeout
-                )
+                messages = messages_of(self._origin, topics, ended)
+                await connection.fetch(NOTIFY, self._channel, messages, timeout=timeout)
             elif not connection.is_closed():
                 await connection.fetch("SELECT 1", timeout=timeout)
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        origin, _, topics = str(payload).partition(":")
+        try:
+            origin, topics, ended = told_by(str(payload))
+        except ValueError as error:
+            _log.debug("a wake-up that cannot be read: %s", error)
+            return
         if origin != self._origin:
-            self._hear(set(topics.split(",")) & ALL_TOPICS)
+            self._hear(topics & ALL_TOPICS, ended)

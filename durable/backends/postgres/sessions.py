@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from durable.backends.postgres.address import Address
 from durable.backends.postgres.failures import told_apart
 from durable.backends.postgres.texts import PART, Texts, arrays, given, seed_of
-from durable.backends.sql.server.session import Query, Row, Topics, Wanted, Write, one_by_one
+from durable.backends.sql.server.session import Ended, Query, Row, Topics, Wanted, Write, one_by_one
 from durable.backends.sql.server.tables import Table
 
-NOTIFY = "SELECT pg_notify($1, $2)"
+_IDS = ",ended="
+NOTIFY = "SELECT pg_notify($1, message) FROM unnest($2::text[]) AS message"
+MESSAGE_BYTES = 7_900
+MAX_MESSAGES = 16
 
 
 class PostgresSession:
@@ -134,7 +138,7 @@ class PostgresSession:
     async def announce(self, topics: Topics) -> None:
         """See `Session`."""
         if topics and self._address.wakeups:
-            await self._fetched(NOTIFY, [channel_of(self._address.schema), message_of("", topics)])
+            await self._fetched(NOTIFY, [channel_of(self._address.schema), messages_of("", topics, None)])
 
     async def _fetched(self, text: str, parameters: Sequence[Any]) -> list[Row]:
         with told_apart(self._address):
@@ -152,6 +156,29 @@ def channel_of(schema: str) -> str:
     return f"durable_{schema}"
 
 
-def message_of(origin: str, topics: Topics) -> str:
-    """``origin``: who tells, so as not to hear oneself."""
-    return f"{origin}:{','.join(sorted(topics))}"
+def messages_of(origin: str, topics: Topics, ended: Ended) -> list[str]:
+    """What is told, in as many messages as the ids of what has ended need; beyond some, without them.
+
+    ``origin``: who tells, so as not to hear oneself. Ids stand in JSON at the end, where earlier releases, which know
+    topics alone, pass over them.
+    """
+    plain = f"{origin}:{','.join(sorted(topics))}"
+    if ended is None or "closed" not in topics:
+        return [plain]
+    messages: list[str] = []
+    room = 0
+    for one in map(json.dumps, ended):
+        if len(one) + 1 > room:
+            messages.append(f"{plain}{_IDS}[{one}")
+            room = MESSAGE_BYTES - len(messages[-1])
+        else:
+            messages[-1] += f",{one}"
+            room -= len(one) + 1
+    return [f"{one}]" for one in messages] if len(messages) <= MAX_MESSAGES else [plain]
+
+
+def told_by(message: str) -> tuple[str, Topics, Ended]:
+    """Who tells what: the reverse of `messages_of`."""
+    text, _, ids = message.partition(_IDS)
+    origin, _, topics = text.partition(":")
+    return origin, set(topics.split(",")), set(json.loads(ids)) if ids else None

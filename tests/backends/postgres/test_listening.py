@@ -22,9 +22,10 @@ import pytest
 import durable
 from durable.backends.postgres import open_store
 from durable.backends.postgres.listening import Wire
+from durable.backends.postgres.sessions import messages_of, told_by
 from durable.backends.records import InstanceRef, Question
 from durable.backends.wakeup import Listener
-from durable.testing.conformance.specimens import activity, claimant, message, new, step
+from durable.testing.conformance.specimens import activity, claimant, done, message, new, step
 from durable.testing.servers.plan import service_user
 from tests.backends.postgres.seeds import Sent
 
@@ -78,9 +79,41 @@ async def test_what_is_told_is_gathered(postgres_url: str, monkeypatch: pytest.M
         monkeypatch.setattr(Wire, "_heard", heard)
         listener = hears_it.bell.listen("workflow")
         for n in range(50):
-            writes._database.announce({"workflow"} if n % 2 else {"activity"})
+            writes._database.announce({"workflow"} if n % 2 else {"activity"}, None)
         assert await hears(listener)
         assert len(told) == 0 or [one.partition(":")[2] for one in told] == ["activity,workflow"]
+
+
+async def test_others_hear_which_runs_have_ended(postgres_url: str) -> None:
+    names = [f"{n} 'ä\x1a,closed:{'x' * 60}" for n in range(300)]
+    async with opened(postgres_url, postgres_url) as (writes, hears_it):
+        for store in (writes, hears_it):
+            await listening(store)
+        closed = hears_it.bell.listen("closed")
+        await writes.create(at := [new(name) for name in names])
+        await writes.commit([done(one) for one in at])
+        heard = set[str]()
+        while len(heard) < len(names):
+            assert await hears(closed)
+            assert closed.heard is not None
+            heard.update(closed.heard)
+    assert heard == set(names)
+
+
+def test_too_many_to_be_named_are_any() -> None:
+    names = {f"{n}{'x' * 500}" for n in range(300)}
+    messages = messages_of("me", {"closed", "workflow"}, names)
+    assert [told_by(one) for one in messages] == [("me", {"closed", "workflow"}, None)]
+    few = {name for name in names if name.startswith("1")}
+    told = [told_by(one) for one in messages_of("me", {"closed"}, few)]
+    assert set[str]().union(*(ids for _, _, ids in told if ids)) == few
+    assert all(len(one) < 8_000 for one in messages_of("me", {"closed"}, few))
+
+
+def test_an_earlier_release_reads_the_topics() -> None:
+    (message,) = messages_of("me", {"closed", "workflow"}, {"a", "b,c"})
+    origin, _, topics = message.partition(":")
+    assert origin == "me" and set(topics.split(",")) >= {"closed", "workflow"}
 
 
 async def test_a_listener_that_lost_its_connection_comes_back_and_rings_for_what_it_missed(

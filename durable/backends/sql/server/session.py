@@ -30,6 +30,8 @@ from durable.backends.sql.server.tables import Kind, Table
 R = TypeVar("R")
 Row = tuple[Any, ...]
 Topics = set[str]
+Ended = set[str] | None
+"""Ids of instances of which a run ended; ``None``: of any."""
 Ring = Callable[[Topics, set[str]], None]
 """Rings for topics that were written here; with the ids of instances of which a run ended."""
 
@@ -205,11 +207,14 @@ class Database(Protocol):
         """Make or bring up to date the schema; nothing if it is. Safe when two start together."""
         ...
 
-    def announce(self, topics: Topics) -> None:
-        """Tell other processes of what was committed, soon and many at a time; returns at once, and never raises."""
+    def announce(self, topics: Topics, ended: Ended) -> None:
+        """Tell other processes of what was committed, soon and many at a time; returns at once, and never raises.
+
+        ``ended``: what the topic ``closed`` is about.
+        """
         ...
 
-    def listen(self, hear: Callable[[Topics], None]) -> None:
+    def listen(self, hear: Callable[[Topics, Ended], None]) -> None:
         """Call this, on the running loop, with what other processes announce. May do nothing."""
         ...
 

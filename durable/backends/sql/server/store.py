@@ -6,7 +6,7 @@ from typing import cast
 
 from durable.backends.sql.server.admin_calls import AdminCalls
 from durable.backends.sql.server.client_calls import ClientCalls
-from durable.backends.sql.server.session import Database, Topics
+from durable.backends.sql.server.session import Database, Ended, Topics
 from durable.backends.sql.server.transaction_calls import TransactionCalls
 from durable.backends.sql.server.worker_calls import WorkerCalls
 from durable.backends.wakeup import Bell, Topic
@@ -20,7 +20,7 @@ class ServerStore(WorkerCalls, ClientCalls, AdminCalls, TransactionCalls):
         self.url = database.url
         self.bell.covered = frozenset({"activity", "question"})
         super().__init__(database, self._rung)
-        self._hint = self._heard
+        self._hint = lambda topics: self._heard(topics, None)
         database.listen(self._heard)
 
     async def close(self) -> None:
@@ -34,9 +34,9 @@ class ServerStore(WorkerCalls, ClientCalls, AdminCalls, TransactionCalls):
         """Something was written here."""
         for topic in topics:
             self.bell.ring(cast(Topic, topic), ids=ended if topic == "closed" else None)
-        self._database.announce(topics)
+        self._database.announce(topics, ended or None)
 
-    def _heard(self, topics: Topics) -> None:
+    def _heard(self, topics: Topics, ended: Ended) -> None:
         """Something was written elsewhere, or found."""
         for topic in topics:
-            self.bell.ring(cast(Topic, topic))
+            self.bell.ring(cast(Topic, topic), ids=ended if topic == "closed" else None)
