@@ -116,6 +116,7 @@ class Parts:
         self.slot_free = asyncio.Event()
         self.activity_slot_free = asyncio.Event()
         self.draining = False
+        self.is_outdated = False  # it has met what a newer release wrote
         self.random: Callable[[], float] = (
             random.random
         )  # spreads retries; a test environment does not want that

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 STALLED_EVERY_SECONDS = 60.0
 STALLED_EVERY_SECONDS_WHEN_NEW = 3.0
 NEW_FOR_SECONDS = 600.0
-"""For so long a worker looks oftener: in a rolling deployment old ones park what it can go on with."""
+"""For so long a worker looks oftener: in a rolling deployment old ones park what it can go on with. One that has met
+what a newer release wrote is an old one itself, and leaves it to the new."""
 STALLED_AGAIN_SECONDS = 1.0
 STALLED_BATCH = 100
 AUDIT_EVERY_SECONDS = 30.0
@@ -85,7 +86,7 @@ class Upkeep:
             claimant = self._parts.claimant()
             if not more:
                 at_start = False
-                is_new = clock() < new_until
+                is_new = clock() < new_until and not self._parts.is_outdated
                 await asyncio.sleep(STALLED_EVERY_SECONDS_WHEN_NEW if is_new else STALLED_EVERY_SECONDS)
 
     async def _try_some(self, claimant: Claimant, at_start: bool) -> bool:

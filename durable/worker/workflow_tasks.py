@@ -570,6 +570,7 @@ class WorkflowTasks:
             names = ("expected", "actual", "file", "line", "event", "task", "arguments")
             self._stall(task, head, str(error), {name: getattr(error, name) for name in names})
         elif isinstance(error, NewerFormat):
+            self._parts.is_outdated = True
             text = f"{error}. A worker of a newer release is needed"
             self._stall(task, head, text, first_seconds=NEWER_FIRST_SECONDS)
         elif isinstance(error, RecursionError):

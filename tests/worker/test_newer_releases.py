@@ -79,10 +79,13 @@ async def test_it_is_left_as_it_is_with_a_word_what_to_do(caplog: pytest.LogCapt
 async def test_it_is_tried_again_soon_then_ever_more_seldom(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(upkeep, "STALLED_EVERY_SECONDS_WHEN_NEW", 0.005)
+    monkeypatch.setattr(
+        upkeep, "STALLED_EVERY_SECONDS", 0.005
+    )  # an outdated worker looks no oftener than that
     async with connected() as (client, store):
         await written_by_a_newer_release(client)
         stalls = keep_stalls(store)
+        monkeypatch.setattr(upkeep, "STALLED_EVERY_SECONDS_WHEN_NEW", 0.1)
         async with durable.Worker(client, [talk]):
             for number in range(1, 15):
                 await until(lambda number=number: len(stalls) == number, "stalling")  # type: ignore[misc]

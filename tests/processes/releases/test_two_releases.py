@@ -80,9 +80,10 @@ async def test_a_rolling_upgrade_of_the_engine_and_back(
         new = await crew.start(release=newer)
         await crew.drain(old[0])
         old[0] = (await crew.start())[0]
-        await verdict.create(client, middle)
+        before = crew.tally.look()
+        await verdict.create(client, middle)  # at least two lines each
         await signal(client, list(early)[:15])
-        await crew.lines(crew.tally.look() + 60)
+        await crew.lines(before + 60)
 
         # The new release alone, with clients of its own.
         new += await crew.start(release=newer)
@@ -116,8 +117,8 @@ async def test_a_rolling_upgrade_of_the_engine_and_back(
         everything = early | middle | late | again | strange
         figures = await verdict.hold(client, crew, everything, expected=LEFT_ALONE)
         assert figures["called again"] == 0
-        for name, before in kept.items():
-            assert _events(await client.export_history(name))[: len(_events(before))] == _events(before), name
+        for name, events in kept.items():
+            assert _events(await client.export_history(name))[: len(_events(events))] == _events(events), name
         for hand in new:
             await crew.drain(hand)
 
