@@ -124,7 +124,7 @@ def test_a_killed_worker_is_measured_too(tmp_path: Path) -> None:
 
 def test_an_unknown_workload_is_named() -> None:
     result = CliRunner().invoke(main, ["--workloads", "W1,W99"])
-    assert result.exit_code == 2 and "choose from W1, W2" in result.output
+    assert result.exit_code == 2 and "choose from W1, W1K, W2" in result.output
 
 
 def _contents(path: Path) -> dict[str, list[Any]]:

@@ -14,6 +14,21 @@ from durable.backends.mysql import address as mysql_address
 from durable.backends.mysql import driver as mysql_driver
 from durable.testing import servers
 
+_STATISTICS = {
+    "postgres": (
+        "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint "
+        "UNION ALL SELECT sum(xact_commit)::bigint FROM pg_stat_database"
+    ),
+    "mysql": (
+        "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS "
+        "WHERE VARIABLE_NAME IN ('COM_COMMIT', 'INNODB_OS_LOG_WRITTEN') ORDER BY VARIABLE_NAME DESC"
+    ),
+}
+_CONNECTIONS = {
+    "postgres": "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
+    "mysql": "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'THREADS_CONNECTED'",
+}
+
 
 class Serving:
     """A server that runs. ``options`` are put behind each URL."""
@@ -37,6 +52,16 @@ class Serving:
     def ask(self, sql: str) -> list[str]:
         """The first column of the answer, as text, from the server's own database."""
         return asyncio.run(_ask(self._server, sql))
+
+    def statistics(self) -> tuple[int, int]:
+        """Since it began: bytes written into its log, and commits."""
+        logged, commits = (int(number) for number in self.ask(_STATISTICS[self.service]))
+        return logged, commits
+
+    def connections(self) -> int:
+        """That are open now, the one that asks left out."""
+        (found,) = self.ask(_CONNECTIONS[self.service])
+        return int(found) - 1
 
     def cpu_seconds(self) -> float:
         """Of all its processes, those that have ended included."""
