@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -28,6 +28,9 @@ _CONNECTIONS = {
     "postgres": "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
     "mysql": "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'THREADS_CONNECTED'",
 }
+
+_SETTING = {"postgres": "SHOW {}", "mysql": "SELECT @@GLOBAL.{}"}
+_SET = {"postgres": "ALTER SYSTEM SET {} = '{}'", "mysql": "SET GLOBAL {} = {}"}
 
 
 class Serving:
@@ -62,6 +65,18 @@ class Serving:
         """That are open now, the one that asks left out."""
         (found,) = self.ask(_CONNECTIONS[self.service])
         return int(found) - 1
+
+    def setting(self, name: str) -> str:
+        """What a setting of the server is."""
+        (found,) = self.ask(_SETTING[self.service].format(name))
+        return found
+
+    def set(self, settings: Mapping[str, str]) -> None:
+        """For all connections that begin from now on."""
+        for name, value in settings.items():
+            self.ask(_SET[self.service].format(name, value))
+        if self.service == "postgres":
+            self.ask("SELECT pg_reload_conf()")
 
     def cpu_seconds(self) -> float:
         """Of all its processes, those that have ended included."""
