@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from asyncio.events import _get_running_loop
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from durable.core.commands import Command, Publish
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event, RunStarted, SideEffectRecorded
 from durable.core.hooks import Propagation
-from durable.core.loop import RunDropped, WorkflowLoop, current_workflow_loop
+from durable.core.loop import RunDropped, WorkflowLoop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
 from durable.core.step_bytes import MAX_STEP_BYTES, Asked, exact_bytes, most_bytes
@@ -122,7 +123,7 @@ class Inbox:
 class Step:
     """What one step asked for. Commands by number; a cancellation stands under the negative of what it cancels."""
 
-    commands: dict[int, Command] = field(default_factory=dict)
+    commands: dict[int, Command]
     vars: dict[str, str] | None = None
     status: str | None = None
     published: list[Publish] | None = None
@@ -178,11 +179,10 @@ class RunContext:
             watchdog=watchdog,
         )
         self.loop.label = f"instance {identity.instance_id!r}"
-        self.loop.on_idle = self._conditions_met
         self.replaying = False
         self.history_length = 0
         self.history_bytes = 0
-        self.step = Step()
+        self.step = Step(commands={})
         self.room_bytes = MAX_STEP_BYTES
         self.answers: Sequence[Event] = ()
         """While replaying: what history holds as the answer to the input that is being applied."""
@@ -234,14 +234,17 @@ class RunContext:
 
         Raises `PayloadTooLarge` if that is full, unless it is to be added ``anyway``.
         """
-        size = self.step.admit(command, self.room_bytes)
-        if not size:
-            self.step.commands[number] = command
-            return
-        # What history holds was accepted once, by code that may have asked for it in other words.
-        if not anyway and not any(getattr(event, "number", None) == number for event in self.answers):
-            raise self._too_much(size)
-        self.step.commands[number] = command
+        step = self.step
+        size = step.bytes + most_bytes(command)
+        if size <= self.room_bytes and not step.weighed:
+            step.bytes = size
+        else:
+            size = step.admit(command, self.room_bytes)
+            # What history holds was accepted once, by code that may have asked for it in other words.
+            known = any(getattr(event, "number", None) == number for event in self.answers)
+            if size and not anyway and not known:
+                raise self._too_much(size)
+        step.commands[number] = command
 
     def _too_much(self, size: int) -> PayloadTooLarge:
         return PayloadTooLarge(
@@ -268,7 +271,7 @@ class RunContext:
 
     def take_step(self) -> Step:
         """What the step that just ended asked for; the next one begins empty."""
-        step, self.step = self.step, Step()
+        step, self.step = self.step, Step(commands={})
         return step
 
     # --- what the loop asks of its host ---------------------------------------------------------------------------
@@ -374,6 +377,11 @@ class RunContext:
         self.check_open()
         self.step.status = status
 
+    def wake_when(self, future: asyncio.Future[None], condition: Callable[[], object]) -> None:
+        """Look at a condition whenever nothing else is ready, until the future is done."""
+        self.conditions[future] = condition
+        self.loop.on_idle = self._conditions_met
+
     def _conditions_met(self) -> bool:
         """Wake those whose condition holds now, in the order in which they began to wait."""
         woke = False
@@ -411,11 +419,8 @@ def current_run(what: str) -> RunContext:
 
 def run_or_none() -> RunContext | None:
     """The run whose code is running, if any."""
-    loop = current_workflow_loop()
-    if loop is None:
-        return None
-    assert isinstance(loop.host, RunContext)
-    return loop.host
+    loop = _get_running_loop()
+    return loop.host if type(loop) is WorkflowLoop else None  # type: ignore[return-value]  # whose host is a run's
 
 
 _PACKAGE = __name__.split(".", 1)[0] + "."

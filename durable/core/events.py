@@ -326,11 +326,13 @@ def weight(event: Event) -> int:
         return _BASE_WEIGHT + len(event.result)
     if type(event) is ActivityScheduled:
         return _BASE_WEIGHT + len(event.name) + len(event.args) + len(event.queue) + len(event.options)
+    if type(event) is RunCompleted:
+        return _BASE_WEIGHT + len(event.result)
     total = _BASE_WEIGHT
     for name in _TEXTS[type(event)]:
         if text := getattr(event, name):
             total += len(text)
-    if isinstance(event, RunStarted):
+    if type(event) is RunStarted and event.signals:
         total += sum(len(payload) for _, payload in event.signals)
     return total
 

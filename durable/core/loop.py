@@ -186,7 +186,7 @@ class WorkflowLoop(OrderedLoop):
         self._reached_time = 0.0
         self.host = host
         self.watchdog = watchdog
-        self.on_idle: Callable[[], bool] = _nothing_to_do
+        self.on_idle: Callable[[], bool] | None = None
         """Called when nothing is ready; True when that made something ready."""
         self._context = contextvars.Context() if context is None else context
         self._ready: deque[asyncio.Handle] = deque()
@@ -327,24 +327,34 @@ class WorkflowLoop(OrderedLoop):
     def _go(self, apply: Callable[[], None]) -> None:
         self._stop = None
         self._last_round = False
-        self._rearms.clear()
-        self._bring_back()
+        if self._rearms:
+            self._rearms.clear()
+        if self._aside:
+            self._bring_back()
         self._context.run(apply)
         self._drain()
-        while self._context.run(self.on_idle):
+        while self.on_idle is not None and self._context.run(self.on_idle):
             self._last_round = False
             self._drain()
 
     def _drain(self) -> None:
         """Run what is ready, in passes: a pass is what was ready at its beginning."""
         ready = self._ready
-        while ready or self._second_chance():
+        while ready or (self._aside and self._second_chance()):
             for _ in range(len(ready)):
                 handle = ready.popleft()
-                if not handle._cancelled:
-                    self._run(handle)
-                    if self._stop is not None:
-                        raise self._stop
+                if handle._cancelled:
+                    continue
+                callback = handle._callback  # type: ignore[attr-defined]
+                # A task's own step is a built-in, so tasks may yield as often as they like.
+                kind = type(callback)
+                self._rearming = callback if kind is MethodType or kind is FunctionType else None
+                try:
+                    handle._context.run(callback, *handle._args)  # type: ignore[attr-defined]
+                except BaseException as error:
+                    self._failed(handle, error)
+                if self._stop is not None:
+                    raise self._stop
             if self._aside and self._progress() != self._aside_since:
                 self._rearms.clear()
                 self._last_round = False
@@ -352,18 +362,11 @@ class WorkflowLoop(OrderedLoop):
         if self._stop is not None:
             raise self._stop
 
-    def _run(self, handle: asyncio.Handle) -> None:
-        callback = handle._callback  # type: ignore[attr-defined]
-        # A task's own step is a built-in, so tasks may yield as often as they like.
-        self._rearming = callback if type(callback) is MethodType or type(callback) is FunctionType else None
-        try:
-            handle._context.run(callback, *handle._args)  # type: ignore[attr-defined]
-        except _FATAL:
-            raise
-        except BaseException as error:
-            self.call_exception_handler(
-                {"message": f"Exception in callback {callback!r}", "exception": error, "handle": handle}
-            )
+    def _failed(self, handle: asyncio.Handle, error: BaseException) -> None:
+        if isinstance(error, _FATAL):
+            raise error
+        message = f"Exception in callback {handle._callback!r}"  # type: ignore[attr-defined]
+        self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     # --- the livelock rule ----------------------------------------------------------------------------------------
     #
@@ -392,7 +395,7 @@ class WorkflowLoop(OrderedLoop):
         self._aside.clear()
 
     def _second_chance(self) -> bool:
-        if not self._aside or self._last_round:
+        if self._last_round:
             return False
         self._last_round = True
         self._bring_back()
@@ -713,10 +716,6 @@ class WorkflowLoop(OrderedLoop):
     sock_connect = _forbidden("sock_connect", _TO_ACTIVITY)
     sock_accept = _forbidden("sock_accept", _TO_ACTIVITY)
     sock_sendfile = _forbidden("sock_sendfile", _TO_ACTIVITY)
-
-
-def _nothing_to_do() -> bool:
-    return False
 
 
 def is_recorded(error: BaseException) -> bool:

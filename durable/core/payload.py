@@ -136,6 +136,12 @@ class Converter:
         the signature, `PayloadError` naming the argument, `PayloadTooLarge`.
         """
         signature.bind(args, kwargs)
+        return self.encode_bound_args(signature, args, kwargs, what)
+
+    def encode_bound_args(
+        self, signature: CallSignature, args: Sequence[Any], kwargs: Mapping[str, Any], what: str
+    ) -> str:
+        """`encode_args` of a call that was checked."""
         if not kwargs and (text := self._quickly_encoded(signature, args)) is not None:
             return text
         places = [signature.positional(index) for index in range(len(args))]
@@ -190,7 +196,8 @@ class Converter:
     def decode_result(self, payload: str, signature: CallSignature, what: str) -> Any:
         """As `decode`, with the annotation of what the function gives back."""
         try:
-            return _result_shape(signature).read(self._json(payload, what))
+            shape = signature.result_shape or _result_shape(signature)
+            return shape.read(self._json(payload, what))
         except _Refusal:
             return self.decode(payload, signature.result, what)  # raises, and says why
 
@@ -204,11 +211,11 @@ class Converter:
 
     def _quickly_encoded(self, signature: CallSignature, args: Sequence[Any]) -> str | None:
         """Positional arguments that nothing is wrong with, whose size is no question; else None."""
-        shapes = _argument_shapes(signature)
+        shapes, deepest = signature.argument_shapes or _argument_shapes(signature), self.max_nesting
         if len(args) > len(shapes):
             return None
         try:
-            texts = [shape.write(one, self.max_nesting) for shape, one in zip(shapes, args, strict=False)]
+            texts = [shape.write(one, deepest) for shape, one in zip(shapes, args, strict=False)]
         except _Refusal:
             return None
         text = f"[{','.join(texts)}]"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from durable.core import commands, events
-from durable.core.commands import Command, EndOfRun, Publish, decision_of, shape
+from durable.core.commands import Command, EndOfRun, decision_of, shape
 from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site, Step
 from durable.core.definition import WorkflowDefinition
 from durable.core.divergence import Difference, as_stored, contents, diverged
@@ -23,9 +23,9 @@ from durable.core.failure import Failure, failure_of, rebuild
 from durable.core.history import turns
 from durable.core.hooks import NO_PROPAGATION, Propagation
 from durable.core.ids import derived_run_id
-from durable.core.light_records import dataclass
 from durable.core.loop import WorkflowLoop, mark_recorded
 from durable.core.messages import reason_of
+from durable.core.outcome import Outcome, Part, put_before
 from durable.core.patches import names_in, patches_of
 from durable.core.payload import Converter
 from durable.core.step_bytes import (
@@ -50,100 +50,7 @@ from durable.errors import (
     WorkflowTerminated,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What new inputs led to: the events to append, the commands to carry out, and the fields of the record."""
-
-    events: tuple[Event, ...]
-    commands: tuple[Command, ...]
-    vars: Mapping[str, str] = field(default_factory=dict)
-    status: str | None = None
-    published: tuple[Publish, ...] = ()
-    end: EndOfRun | None = None
-    wake_at_us: int | None = None
-    fired_until_us: int | None = None
-    left: tuple[Input, ...] = ()
-    """Inputs that came behind the end: no code has seen them."""
-    inputs: int = 0
-    """How many of the given inputs, from the first on, it is made of."""
-    further: tuple[Outcome, ...] = ()
-    """What did not fit into the same checkpoint, to be written after it, in order."""
-
-
-def put_before(events: tuple[Event, ...], commands: tuple[Command, ...], outcome: Outcome) -> Outcome:
-    """The outcome with these in front. Written out: `dataclasses.replace` takes ten times as long, in each step."""
-    return Outcome(
-        events=events + outcome.events,
-        commands=commands + outcome.commands,
-        vars=outcome.vars,
-        status=outcome.status,
-        published=outcome.published,
-        end=outcome.end,
-        wake_at_us=outcome.wake_at_us,
-        fired_until_us=outcome.fired_until_us,
-        left=outcome.left,
-        inputs=outcome.inputs,
-        further=outcome.further,
-    )
-
-
-class _Part:
-    """An `Outcome` in the making."""
-
-    __slots__ = (
-        "_asked",
-        "_fired_until_us",
-        "_published",
-        "_status",
-        "_vars",
-        "bytes",
-        "events",
-        "inputs",
-        "left",
-    )
-
-    def __init__(self) -> None:
-        self.inputs = 0
-        self.bytes = 0
-        self.events: list[Event] = []
-        self.left: tuple[Input, ...] = ()
-        self._asked: list[Command] = []
-        self._vars: Mapping[str, str] = {}
-        self._published: tuple[Publish, ...] = ()
-        self._status: str | None = None
-        self._fired_until_us: int | None = None
-
-    def add(
-        self, appended: list[Event], asked: list[Command], step: Step, fired_until_us: int | None, size: int
-    ) -> None:
-        """One more turn."""
-        self.bytes += size
-        self.events += appended
-        self._asked += asked
-        if step.vars is not None:
-            self._vars = {**self._vars, **step.vars}
-        if step.published is not None:
-            self._published += tuple(step.published)
-        self._status = step.status or self._status
-        if fired_until_us is not None:
-            self._fired_until_us = max(self._fired_until_us or 0, fired_until_us)
-
-    def outcome(self, wake_at_us: int | None) -> Outcome:
-        """What it came to."""
-        last = self._asked[-1] if self._asked else None
-        return Outcome(
-            events=tuple(self.events),
-            commands=tuple(self._asked),
-            vars=self._vars,
-            status=self._status,
-            published=self._published,
-            end=last if isinstance(last, EndOfRun) else None,
-            wake_at_us=wake_at_us,
-            fired_until_us=self._fired_until_us,
-            left=self.left,
-            inputs=self.inputs,
-        )
+__all__ = ["Outcome", "Run", "load", "put_before"]
 
 
 class Run:
@@ -174,6 +81,7 @@ class Run:
         self.context = RunContext(identity, definition, converter, started, propagation, watchdog)
         self.number = 0
         self.ended = False
+        self._ending: EndOfRun | None = None
         self._begins_with: Input | None = None
         self._begun_with: frozenset[str] = frozenset()
         self._owed: tuple[Sequence[Command], int] = ((), 0)
@@ -254,50 +162,48 @@ class Run:
         a checkpoint can hold is cut between steps: see `Outcome.further`.
         """
         begins_with, self._begins_with = self._begins_with, None
-        (owed, owed_at_us), self._owed = self._owed, ((), 0)
-        parts = [_Part()]
-        if owed:
-            self._own_up(owed, owed_at_us, parts[0])
+        parts: list[Part] = []
+        if self._owed[0]:
+            parts.append(self._own_up())
         if begins_with is not None:
-            self._turn(begins_with, begins_with, parts)
+            _join(parts, self._turn(begins_with, []))
         for event in inputs:
-            if not self.ended and self._awaited(event):
-                self._turn(event, begins_with, parts)
-            elif self.ended:
-                parts[-1].left += (event,)
-            parts[-1].inputs += 1
-        # A part that is not the last goes on at once: whoever takes the run over then need not wait for anything.
-        further = [part.outcome(self.loop.now_us) for part in parts[1:-1]]
-        last = parts[-1].outcome(min(self.context.timers.values(), default=None))
+            if self.ended:
+                _last(parts).left += (event,)
+            elif self._awaited(event):
+                ordered = self._in_order(event)
+                _join(parts, self._turn(ordered, [ordered]))
+            _last(parts).inputs += 1
+        timers = self.context.timers
+        last = _last(parts).outcome(min(timers.values()) if timers else None)
         if len(parts) == 1:
             return last
-        return replace(parts[0].outcome(self.loop.now_us), further=(*further, last))
+        # A part that is not the last goes on at once: whoever takes the run over then need not wait for anything.
+        first, *further = [part.outcome(self.loop.now_us) for part in parts[:-1]]
+        return replace(first, further=(*further, last))
 
-    def _own_up(self, owed: Sequence[Command], at_us: int, part: _Part) -> None:
+    def _own_up(self) -> Part:
         """What history does not hold yet of the answer to its last event comes first."""
+        (owed, at_us), self._owed = self._owed, ((), 0)
         decisions: list[Event] = [decision_of(command, at_us) for command in owed]
         self.context.history_bytes += sum(map(weight, decisions))
         self.number += len(decisions)
-        part.add(decisions, list(owed), Step(), None, sum(map(most_bytes, owed)))
+        return Part(decisions, list(owed), Step(commands={}), sum(map(most_bytes, owed)), None, None)
 
-    def _turn(self, event: Input, begins_with: Input | None, parts: list[_Part]) -> None:
-        """Apply one input, and add what it led to to the last part, or to a new one."""
+    def _turn(self, event: Input, appended: list[Event]) -> Part:
+        """Apply one input. ``appended`` is what is to be written: the input, unless the store has it already."""
         context = self.context
         fired_until = context.timers[event.number] if type(event) is events.TimerFired else None
-        ordered = self._in_order(event)
-        appended: list[Event] = [] if event is begins_with else [ordered]
         context.history_length = self.number + len(appended)
-        taken = self._weighed(ordered)
-        asked, step = self._apply(ordered, taken)
+        taken = self._weighed(event)
+        asked, step = self._apply(event, taken)
         for command in asked:
-            decision = decision_of(command, ordered.time_us)
+            decision = decision_of(command, event.time_us)
             context.history_bytes += weight(decision)
             appended.append(decision)
         self.number += len(appended)
-        size = taken + step.bytes
-        if parts[-1].events and parts[-1].bytes + size > MAX_STEP_BYTES:
-            parts.append(_Part())
-        parts[-1].add(appended, asked, step, fired_until, size)
+        end = self._ending if self.ended else None
+        return Part(appended, asked, step, taken + step.bytes, end, fired_until)
 
     def _weighed(self, event: Input) -> int:
         """Count an input as a part of the history; gives what it takes in a checkpoint."""
@@ -366,7 +272,7 @@ class Run:
             self._held.append(effect)
             self._held_bytes += taken
             if isinstance(event, events.SignalReceived) and event.held:
-                return [], Step()
+                return [], Step(commands={})
             effects, self._held = self._held, []
             effect, taken, self._held_bytes = partial(_all, effects), self._held_bytes, 0
         context.room_bytes = room_beside(taken)
@@ -375,7 +281,8 @@ class Run:
         asked = list(step.commands.values())
         if self._main is not None and self._main.done() and not self.ended:
             self.ended = True
-            asked.append(self._fitting(self._end(self._main), step))
+            self._ending = self._fitting(self._end(self._main), step)
+            asked.append(self._ending)
         return asked, step
 
     def _in_order(self, event: Input) -> Input:
@@ -538,7 +445,7 @@ class Run:
 
     def _fitting(self, end: EndOfRun, step: Step) -> EndOfRun:
         """The end; or, if it takes more than its step has room for, a failure that says so."""
-        if not isinstance(end, commands.CompleteRun | commands.ContinueRun):
+        if not isinstance(end, (commands.CompleteRun, commands.ContinueRun)):
             return end
         room = self.context.room_bytes + MAX_LAST_STEP_BYTES - MAX_STEP_BYTES
         step.bytes += most_bytes(end)
@@ -660,6 +567,20 @@ def load(
     raise NonDeterminismError(
         f"instance {identity.instance_id!r} diverged once and then did not: its code is not deterministic"
     )
+
+
+def _join(parts: list[Part], turn: Part) -> None:
+    """Add a turn to the last part, or as a part of its own, if a checkpoint cannot hold both."""
+    if parts and not (parts[-1].events and parts[-1].bytes + turn.bytes > MAX_STEP_BYTES):
+        parts[-1].join(turn)
+    else:
+        parts.append(turn)
+
+
+def _last(parts: list[Part]) -> Part:
+    if not parts:
+        parts.append(Part([], [], Step(commands={}), 0, None, None))
+    return parts[-1]
 
 
 def _first(history: Sequence[Event]) -> RunStarted:

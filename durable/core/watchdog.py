@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from threading import get_ident
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
@@ -49,10 +50,8 @@ class _Note:
         self.seen_at = began
         self.busy_seconds = 0.0
         self.interrupt_at = interrupt_at
-        self.thread_id = threading.get_ident()
-        self.reported = False
-        self.interrupted = False
-        self.ended = False
+        self.thread_id = get_ident()
+        self.reported = self.interrupted = self.ended = False
 
 
 class Watchdog:
@@ -82,7 +81,8 @@ class Watchdog:
 
         Raises what it raises, and `StepTooLong` when it was interrupted. Afterwards none is under way.
         """
-        self.start()
+        if self._closing is None:
+            self.start()
         note = _Note(label, self._clock(), self.interrupt_after_seconds)
         try:
             try:

@@ -92,15 +92,15 @@ class Activity(Generic[P, R_co]):
         self, run: RunContext, args: tuple[Any, ...], kwargs: dict[str, Any], called: Site | None
     ) -> R_co:
         definition = self.definition
-        payload = run.converter.encode_args(definition.signature, args, kwargs, self._what)
-        number = run.number(called)
+        payload = run.converter.encode_bound_args(definition.signature, args, kwargs, self._what)
+        number, headers = run.number(called), run.headers
         run.issue(
             ScheduleActivity(
                 number=number,
                 name=definition.name,
                 args=payload,
                 queue=definition.options.queue or run.queue,
-                options=with_headers(self._options_text, run.headers),
+                options=with_headers(self._options_text, headers) if headers else self._options_text,
                 queue_timeout_us=self._queue_timeout_us,
             ),
             number,

@@ -22,7 +22,7 @@ async def wait_condition(fn: Callable[[], object], timeout: float | timedelta | 
     if holds:
         return
     future: asyncio.Future[None] = run.loop.create_future()
-    run.conditions[future] = fn
+    run.wake_when(future, fn)
     try:
         async with asyncio.timeout(limit):
             await future
