@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 MAX_DELIVERIES = 10
+WAITING_PER_SLOT = 4
+"""How many activities without a row may wait here for each attempt without one: that is young, and soon over."""
 _log = logging.getLogger("durable")
 
 
@@ -53,6 +55,10 @@ class ActivityTasks:
         self._slots = slots
         self._reserved = 0
         self._running: dict[ActivityRef, RunningAttempt] = {}
+        self._young = 0
+        """How many of them have no row."""
+        self._waiting: dict[ActivityRef, ActivityTask] = {}
+        """Activities without a row for which there is no slot yet, in order of arrival."""
         self._fading: set[RunningAttempt] = set()
         """Unwanted attempts that have not ended yet (a thread cannot be stopped), while their activity runs again."""
         self._threads = Threads()
@@ -61,14 +67,21 @@ class ActivityTasks:
 
     @property
     def free(self) -> int:
-        """How many attempts may still be begun."""
-        return self._slots - self._reserved - len(self._running) - len(self._fading)
+        """How many attempts may still be begun; below zero, if some wait."""
+        return self._slots - self._reserved - len(self._running) - len(self._fading) - len(self._waiting)
 
     def reserve(self, numbers: Sequence[int]) -> Sequence[int]:
         """As many of these new activities as there are slots; each takes one until `start` or `unreserve`."""
         chosen = numbers[: max(0, self.free)]
         self._reserved += len(chosen)
         return chosen
+
+    def reserve_rowless(self, count: int, *, at_once: bool) -> bool:
+        """Reserve for so many activities without a row, all or none. Without ``at_once`` they may wait a little."""
+        if count > self.free + (0 if at_once else WAITING_PER_SLOT * self._young):
+            return False
+        self._reserved += count
+        return True
 
     def unreserve(self, count: int) -> None:
         self._reserved -= count
@@ -86,12 +99,20 @@ class ActivityTasks:
             running.item = replace(running.item, token=task.token, deliveries=task.deliveries)
             self._parts.leases.keep_activity(task.ref, task.token)
             return
+        if rowless and len(self._running) + len(self._fading) >= self._slots:
+            self._waiting[task.ref] = task
+        else:
+            self._begin(task, rowless=rowless)
+
+    def _begin(self, task: ActivityTask, *, rowless: bool) -> None:
         definition = self._parts.registry.activities.get(task.name)
         attempt = RunningAttempt(self._parts, task, definition)
         attempt.rowless = rowless
         self._running[task.ref] = attempt
         self._idle.clear()
-        if not rowless:
+        if rowless:
+            self._young += 1
+        else:
             self._parts.leases.keep_activity(task.ref, task.token)
         attempt.task = asyncio.get_running_loop().create_task(
             self._attempt(attempt, definition), name=attempt.label
@@ -100,17 +121,24 @@ class ActivityTasks:
     def has_row(self, ref: ActivityRef, token: str) -> None:
         """The store knows of this attempt now: its lease is to be renewed, and what it told may be stored."""
         leases = self._parts.leases
+        waited = self._waiting.pop(ref, None)
+        if waited is not None:  # for so long that it is better open to all
+            self._parts.workflow_tasks.not_local(ref)
+            self._parts.release_activity(waited)
+            return
         leases.keep_activity(ref, token)
         attempt = self._running.get(ref)
         if attempt is None:
             leases.end_activity(ref)  # its outcome is on its way
             return
+        self._young -= attempt.rowless
         attempt.rowless = False
         if attempt.unstored is not None:
             leases.heartbeat(ref, attempt.unstored)
 
     def cancel(self, ref: ActivityRef) -> None:
         """Nobody wants this attempt's result any more."""
+        self._waiting.pop(ref, None)
         attempt = self._running.get(ref)
         if attempt is not None:
             attempt.cancel()
@@ -120,6 +148,7 @@ class ActivityTasks:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
+        self._waiting.clear()  # whoever goes on with their runs asks for them again
         for attempt in self.abandoned():
             attempt.interrupt()
         with contextlib.suppress(TimeoutError):
@@ -162,6 +191,9 @@ class ActivityTasks:
             else:
                 self._parts.leases.end_activity(attempt.ref)
         self._fading.discard(attempt)
+        self._young -= attempt.rowless
+        while self._waiting and len(self._running) + len(self._fading) < self._slots:
+            self._begin(self._waiting.pop(next(iter(self._waiting))), rowless=True)
         if not self._running and not self._fading:
             self._idle.set()
 

@@ -4,13 +4,14 @@ An activity that has a row costs a checkpoint for it and one for its result. One
 latter. It is no promise less: what was not written is asked for again when the run is replayed. The rules:
 
 1. It starts when the checkpoint with the events that led to it was accepted, never before.
-2. Only if this worker has its code and its queue, a slot is free, it may run more than once, and the run was claimed at
-   most once since its last checkpoint (else it may be what kills workers, and only rows count deliveries).
+2. Only if this worker has its code and its queue, a slot is free (or is soon: it waits behind others without a row), it
+   may run more than once, and the run was claimed at most once since its last checkpoint (else it may be what kills
+   workers, and only rows count deliveries).
 3. The run's lease is held while it has such work.
 4. A checkpoint that writes a schedule without its result writes the row, leased to this worker: history never holds a
    schedule that nothing would finish.
 5. It gets its row after `ROW_AFTER_SECONDS`, and before its heartbeat is stored, before it is completed later, opens a
-   transaction, is retried or given back.
+   transaction, is retried or given back. If it still waits for its slot then, it is open to all.
 6. Cancelled before it has a row, it is cancelled in place; both facts go into the next checkpoint.
 7. A run that lost its head drops such activities; they run again, wherever the run goes on.
 
@@ -75,10 +76,10 @@ class LocalActivities:
                 break
             kept.append(command)
         kept.reverse()
-        if len(kept) > min(self._parts.activities.free, MAX_KEPT) or _size(kept) > MAX_KEPT_CHARACTERS:
+        if len(kept) > MAX_KEPT or _size(kept) > MAX_KEPT_CHARACTERS:
             return ()
-        self._parts.activities.reserve([one.number for one in kept])
-        return tuple(kept)
+        at_once = any(one.queue_timeout_us is not None for one in kept)
+        return tuple(kept) if self._parts.activities.reserve_rowless(len(kept), at_once=at_once) else ()
 
     @staticmethod
     def _may_keep(warm: WarmRun) -> bool:

@@ -201,6 +201,12 @@ def never_a_row(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(local_activities, "ROW_AFTER_SECONDS", 600.0)
 
 
+def waiting(worker: durable.Worker) -> list[Any]:
+    """What has neither a row nor a slot."""
+    assert worker._parts is not None
+    return list(worker._parts.activities._waiting)
+
+
 async def rule_1_it_starts_when_what_led_to_it_is_durable(scene: Scene, patch: pytest.MonkeyPatch) -> None:
     held, through = asyncio.Event(), asyncio.Event()
 
@@ -248,6 +254,34 @@ async def rule_2_more_than_slots_are_open_to_all(scene: Scene, patch: pytest.Mon
     assert sorted(leased) == [False, False, True, True, True]
 
 
+async def rule_2_it_waits_behind_what_has_no_row_either(scene: Scene, patch: pytest.MonkeyPatch) -> None:
+    never_a_row(patch)
+    worker = scene.worker(*ALL, max_activities=2)
+    async with worker:
+        holders = [await scene.client.create_instance(waits_for_slow) for _ in range(2)]
+        await until(lambda: scene.ran == ["s", "s"], "the start")
+        instance = await scene.client.create_instance(wide, 3)
+        await until(lambda: len(waiting(worker)) == 3, "those that wait")
+        assert (scene.ran, scene.rows()) == (["s", "s"], {})
+        scene.gate.set()
+        assert await instance.result(timeout=stores.PATIENCE_SECONDS) == ["q0", "q1", "q2"]
+        for holder in holders:
+            await holder.result(timeout=stores.PATIENCE_SECONDS)
+    assert not any(one.activities for one in scene.commits)
+
+
+async def rule_2_but_not_behind_what_has_one(scene: Scene, patch: pytest.MonkeyPatch) -> None:
+    async with scene.worker(*ALL, max_activities=1):
+        await scene.client.create_instance(waits_for_slow)
+        await until(scene.rows, "the row")
+        never_a_row(patch)
+        await scene.client.create_instance(wide, 1)
+        await until(
+            lambda: any(new.lease is None for one in scene.commits for new in one.activities), "its row"
+        )
+        scene.gate.set()
+
+
 async def rule_3_the_lease_of_the_run_is_held(scene: Scene, patch: pytest.MonkeyPatch) -> None:
     never_a_row(patch)
     renewed: list[str] = []
@@ -292,6 +326,26 @@ async def rule_5_it_gets_its_row_after_a_moment(scene: Scene, patch: pytest.Monk
         scene.gate.set()
         assert await instance.result(timeout=stores.PATIENCE_SECONDS) == "s"
     assert scene.ran == ["s"]
+
+
+async def rule_5_what_waits_for_its_slot_is_open_to_all_after_a_moment(
+    scene: Scene, patch: pytest.MonkeyPatch
+) -> None:
+    never_a_row(patch)
+    worker = scene.worker(*ALL, max_activities=1)
+    async with worker:
+        await scene.client.create_instance(waits_for_slow)
+        await until(lambda: scene.ran == ["s"], "the start")
+        instance = await scene.client.create_instance(wide, 1)
+        await until(lambda: waiting(worker), "that it waits")
+        assert worker._parts is not None and instance.run_id is not None
+        warm = worker._parts.workflow_tasks.cache.get(instance.run_id)
+        assert warm is not None
+        worker._parts.local._write_rows(warm)  # as its alarm does
+        async with durable.Worker(scene.client, [quick, wide], name="v"):
+            assert await instance.result(timeout=stores.PATIENCE_SECONDS) == ["q0"]
+        assert scene.ran == ["s", "q0"]
+        scene.gate.set()
 
 
 async def rule_5_it_gets_its_row_before_it_is_completed_later(
@@ -343,6 +397,22 @@ async def rule_6_it_is_cancelled_in_place(scene: Scene, patch: pytest.MonkeyPatc
     assert not any(one.activities or one.withdrawn or one.absorbed for one in scene.commits)
     kinds = [event.kind for event in await instance.history()]
     assert kinds[1:4] == ["activity_scheduled", "signal_received", "activity_cancelled"]
+
+
+async def rule_6_it_is_cancelled_while_it_waits_for_its_slot(scene: Scene, patch: pytest.MonkeyPatch) -> None:
+    never_a_row(patch)
+    worker = scene.worker(*ALL, max_activities=1)
+    async with worker:
+        holder = await scene.client.create_instance(waits_for_slow)
+        await until(lambda: scene.ran == ["s"], "the start")
+        instance = await scene.client.create_instance(changes_its_mind)
+        await until(lambda: waiting(worker), "that it waits")
+        await instance.signal(go, 1)
+        await until(lambda: scene.commits, "what it does instead")
+        scene.gate.set()
+        assert await instance.result(timeout=stores.PATIENCE_SECONDS) == "instead"
+        await holder.result(timeout=stores.PATIENCE_SECONDS)
+    assert sorted(scene.ran) == ["instead", "s"]
 
 
 async def rule_7_results_without_a_row_are_dropped_with_the_head(
@@ -425,17 +495,23 @@ async def test_what_was_kept_back_is_asked_for_again_by_whoever_takes_over(
     """A worker dies behind a checkpoint that kept the second activity back: its head says so, and it is run."""
     never_a_row(monkeypatch)
     async with scene() as here:
+        on_its_way = asyncio.Event()
+
+        async def never(method: Any, checkpoints: Any) -> Any:
+            on_its_way.set()
+            await asyncio.Event().wait()
 
         async def dies(method: Any, checkpoints: Any) -> Any:
             answer = await method(checkpoints)
-            here.store.hooks["commit"] = lambda method, _: asyncio.Event().wait()
+            here.store.hooks["commit"] = never
             return answer
 
         here.store.hooks["commit"] = dies
         first = here.worker(*ALL, shutdown_timeout=0.0)
         await first._start()
         instance = await here.client.create_instance(one_after_the_other, 3)
-        await until(lambda: here.ran == ["q0", "q1"], "the second activity")
+        await on_its_way.wait()
+        assert here.ran == ["q0", "q1"]
         del here.store.hooks["commit"]
         assert is_open((await here.client.view(InstanceRef(instance_id=instance.id))).head.token)
         die(first)

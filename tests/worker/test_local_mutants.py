@@ -20,6 +20,13 @@ CAUGHT: list[tuple[Plant, Rule]] = [
     (mutants.m2_at_most_once_is_overlooked, rules.rule_2_what_may_run_only_once_has_a_row_first),
     (mutants.m2_claims_are_overlooked, rules.rule_2_so_has_what_may_have_killed_a_worker),
     (mutants.m2_slots_are_overlooked, rules.rule_2_more_than_slots_are_open_to_all),
+    (mutants.m2_nothing_may_wait, rules.rule_2_it_waits_behind_what_has_no_row_either),
+    (mutants.m2_what_has_a_row_is_waited_for, rules.rule_2_but_not_behind_what_has_one),
+    (
+        mutants.m5_what_waits_is_kept,
+        rules.rule_5_what_waits_for_its_slot_is_open_to_all_after_a_moment,
+    ),
+    (mutants.m6_what_waits_is_not_cancelled, rules.rule_6_it_is_cancelled_while_it_waits_for_its_slot),
     (mutants.m3_the_lease_is_not_renewed, rules.rule_3_the_lease_of_the_run_is_held),
     (mutants.m3_a_checkpoint_gives_the_lease_up, rules.rule_3_the_lease_of_the_run_is_held),
     (mutants.m4_a_schedule_is_written_without_a_row, rules.rule_4_a_schedule_without_its_result_has_a_row),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from durable.backends.records import ActivityRef
-from durable.worker import local_activities, workflow_tasks
+from durable.worker import activity_tasks, local_activities, workflow_tasks
 from durable.worker.activity_tasks import ActivityTasks
 from durable.worker.attempt import RunningAttempt
 from durable.worker.leases import Leases
@@ -54,6 +54,40 @@ def m2_slots_are_overlooked(patch: pytest.MonkeyPatch) -> None:
             self._parts.activities._slots = slots
 
     patch.setattr(LocalActivities, "keep_back", with_many_slots)
+
+
+def m2_what_has_a_row_is_waited_for(patch: pytest.MonkeyPatch) -> None:
+    def reserve(self: ActivityTasks, count: int, *, at_once: bool) -> bool:
+        self._reserved += count
+        return True
+
+    patch.setattr(ActivityTasks, "reserve_rowless", reserve)
+
+
+def m2_nothing_may_wait(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(activity_tasks, "WAITING_PER_SLOT", 0)
+
+
+def m5_what_waits_is_kept(patch: pytest.MonkeyPatch) -> None:
+    has_row = ActivityTasks.has_row
+
+    def keep(self: ActivityTasks, ref: Any, token: str) -> None:
+        if ref in self._waiting:
+            self._parts.leases.keep_activity(ref, token)
+        else:
+            has_row(self, ref, token)
+
+    patch.setattr(ActivityTasks, "has_row", keep)
+
+
+def m6_what_waits_is_not_cancelled(patch: pytest.MonkeyPatch) -> None:
+    cancel = ActivityTasks.cancel
+
+    def forget(self: ActivityTasks, ref: Any) -> None:
+        if ref not in self._waiting:
+            cancel(self, ref)
+
+    patch.setattr(ActivityTasks, "cancel", forget)
 
 
 def m3_the_lease_is_not_renewed(patch: pytest.MonkeyPatch) -> None:
