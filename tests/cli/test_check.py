@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 import durable
+from durable.cli.definitions import workflows_of
 from durable.cli.main import main
+from durable.cli.reading import reader
+from durable.testing import checker
 from tests.cli import shop_after, shop_before
 
 BEFORE, AFTER = "tests.cli.shop_before", "tests.cli.shop_after"
@@ -32,11 +38,32 @@ async def fill(url: str) -> None:
                 await asyncio.sleep(0.01)
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres", "mysql"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an empty store."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('store')}/shop.db"
+        return
+    database = request.getfixturevalue(f"{request.param}_server").database()
+    with asyncio.Runner() as runner:
+        yield runner.run(database.__aenter__())
+        runner.run(database.__aexit__(None, None, None))
+
+
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    found = f"sqlite:///{tmp_path_factory.mktemp('store')}/shop.db"
-    asyncio.run(fill(found))
-    return found
+def url(store: str) -> str:
+    asyncio.run(fill(store))
+    return store
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
+async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a store of the test's own."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/shop.db"
+        return
+    async with request.getfixturevalue(f"{request.param}_server").database() as url:
+        yield url
 
 
 def check(*arguments: str) -> Result:
@@ -115,6 +142,57 @@ def test_a_store_that_does_not_exist_is_a_mistake_and_is_not_made(tmp_path: Path
     assert result.exit_code == 2
     assert "no such file" in re.sub(r"\s+", " ", result.output)
     assert list(tmp_path.iterdir()) == []
+
+
+async def _peak_bytes(url: str) -> tuple[int, int]:
+    """How many were checked, and how much memory that took at most."""
+    seen = 0
+    async with reader(url, None) as client:
+        gc.collect()
+        tracemalloc.start()
+        try:
+            async for found in checker.check(client, workflows_of([BEFORE]), closed=10):
+                assert found.verdict == "agrees", found
+                seen += 1
+            return seen, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+async def test_a_large_store_takes_no_more_memory_than_a_small_one(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checker, "_PAGE", 20)
+    text = "x" * 10_000
+    async with durable.connect(empty) as client:
+        for number, size in ((1, 40), (2, 160)):
+            made = (client.create_instance(shop_before.order, text, id=f"{number}-{n}") for n in range(size))
+            await asyncio.gather(*made)
+            if number == 1:
+                await _peak_bytes(empty)  # what is loaded on first use is not counted
+                small, small_bytes = await _peak_bytes(empty)
+    large, large_bytes = await _peak_bytes(empty)
+    assert (small, large) == (40, 200)
+    assert large_bytes < 1.5 * small_bytes + 200_000, f"{small_bytes} bytes for 40, {large_bytes} for 200"
+
+
+async def test_instances_that_go_on_while_they_are_read_do_not_diverge(empty: str) -> None:
+    """What is read of an instance is one moment of it, or the check cries wolf."""
+    open_ones = 0
+    async with (
+        durable.connect(empty) as client,
+        durable.Worker(client, [shop_before], max_activities=4),
+        reader(empty, None) as looking,
+    ):
+        made = (client.create_instance(shop_before.quick, f"q-{n}", id=f"q-{n}") for n in range(300))
+        working = [asyncio.ensure_future(one.result(timeout=60)) for one in await asyncio.gather(*made)]
+        while not all(one.done() for one in working):
+            async for found in checker.check(looking, workflows_of([BEFORE]), closed=50):
+                assert found.verdict == "agrees", found
+                open_ones += found.is_open
+                await asyncio.sleep(0)
+        await asyncio.gather(*working)
+    assert open_ones > 0, "all was over when it was looked at"
 
 
 class Reversed:
