@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Table]] = {
     "profile-conditions": (("profile",), lambda all_of: conditions.sentence(all_of["profile"])),
     "profiles": (("profile",), lambda all_of: profiles.tables(all_of["profile"])),
     "scale-conditions": (("scale",), lambda all_of: conditions.sentence(all_of["scale"])),
+    "scale-best": (("scale",), lambda all_of: scaling.best(all_of["scale"])),
     **{
         f"scale-{group}": (("scale",), lambda all_of, it=group: scaling.table(all_of["scale"], it))  # type: ignore[misc]
         for group in scaling.GROUPS

@@ -64,3 +64,29 @@ def limit(worked: Made, cores: int) -> str:
     if worked["busiest"] >= NEARLY:
         return "one process's core"
     return "waiting"
+
+
+def best(made: Made) -> str:
+    """By store the line that carries most, and what a workflow costs there. Of the tables with the default settings."""
+    heading = ["", "carried by", "W1 wf/s", "CPU µs/wf of all", "that is, wf/s a core", "the limit then"]
+    rows = [heading]
+    for store in dict.fromkeys(row["store"] for row in made["rows"]):
+        lines = [row for row in made["rows"] if row["store"] == store and row["group"] == "processes"]
+        if lines:
+            rows.append(
+                _best_row(max(lines, key=lambda row: float(row["worked"]["per_second"])), made["machine"])
+            )
+    return markdown(rows)
+
+
+def _best_row(row: Made, machine: Made) -> list[str]:
+    worked = row["worked"]
+    price = worked["clients_us"] + worked["workers_us"] + worked["server_us"]
+    return [
+        marked(store_name(row["store"]), row["conditions"]),
+        row["what"],
+        f"{worked['per_second']:,.0f}",
+        f"{price:,.0f}",
+        f"{1e6 / price:,.0f}",
+        limit(worked, machine["cores"]),
+    ]
