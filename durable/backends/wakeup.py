@@ -26,6 +26,8 @@ class Bell:
     """Wakes those who wait for a topic. Not thread-safe: ring it on the loop of those who wait."""
 
     def __init__(self) -> None:
+        self.hears_others = False
+        """Whether it also rings, as a rule, for what other processes write: who waits need not look often then."""
         self.covered: frozenset[Topic] = frozenset()
         """Topics that are also rung for by whoever claims runs, if there is something: whoever polls for runs need
         not poll for these as often."""

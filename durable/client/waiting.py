@@ -22,6 +22,8 @@ from durable.client.nearby import Nearby
 from durable.errors import BackendError
 
 FIRST_POLL_SECONDS = 0.05
+FIRST_POLL_IF_HEARD_SECONDS = 0.5
+"""Where the bell rings for other processes, too, a look is for what it has missed."""
 LINGER_SECONDS = 1.0
 """How long the bell is listened to when nobody waits any more: soon somebody may again."""
 
@@ -70,7 +72,8 @@ class Waiting:
         future: Future = loop.create_future()
         refs = self._futures.setdefault(ref.instance_id, {})
         if ref not in refs:
-            self._poll_after(ref, FIRST_POLL_SECONDS)
+            heard = self._store.bell.hears_others
+            self._poll_after(ref, FIRST_POLL_IF_HEARD_SECONDS if heard else FIRST_POLL_SECONDS)
         refs.setdefault(ref, set()).add(future)
         if ref.instance_id not in self._unheard:
             self._wanted[ref] = None

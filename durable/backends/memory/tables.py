@@ -59,6 +59,7 @@ class Tables:
     def __init__(self, url: str, clock: Callable[[], int]) -> None:
         self.url = url
         self.bell = Bell()
+        self.bell.hears_others = True
         self.users = 0
         self.clock = clock
         self._last_us = 0

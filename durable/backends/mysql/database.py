@@ -31,6 +31,7 @@ class MysqlDatabase:
     """One database of a server. ``clock`` (for tests) stands for the server's."""
 
     tag_test = "JSON_CONTAINS(i.tags, JSON_OBJECT(?, ?))"
+    hears = False
     group_by_part = False
     one_statement = False
 

@@ -66,6 +66,7 @@ class PostgresDatabase:
         self._reserved = Pool(address, reserved, self.connect)
         self._standstill = Standstill()
         self._wire = Wire(address, self._connect_wire) if address.wakeups and not address.pgbouncer else None
+        self.hears = self._wire is not None
         self._settings = SETTINGS_BY_PART if address.group_by_part else SETTINGS
         # Behind PgBouncer settings hold for a transaction only.
         here = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in self._settings.items())

@@ -14,6 +14,7 @@ class HearingBell(Bell):
         super().__init__()
         self._listeners: set[Listener] = set()
         self._listening = listening
+        self.hears_others = True
 
     def listen(self, *topics: Topic) -> Listener:
         """A listener of these topics; close it after use."""

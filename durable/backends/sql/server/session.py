@@ -162,6 +162,8 @@ class Database(Protocol):
     """Without password, for messages."""
     tag_test: str
     """A condition with two ``?``: the JSON text ``i.tags`` has this name with this text as its value."""
+    hears: bool
+    """Whether `Database.listen` is told anything."""
     group_by_part: bool
     """Whether batches are cut so that a transaction is about one part, as far as their items allow it: for servers that
     keep the parts on different machines."""

@@ -18,6 +18,7 @@ class ServerStore(WorkerCalls, ClientCalls, AdminCalls, TransactionCalls):
     def __init__(self, database: Database) -> None:
         self.bell = Bell()
         self.url = database.url
+        self.bell.hears_others = database.hears
         self.bell.covered = frozenset({"activity", "question"})
         super().__init__(database, self._rung)
         self._hint = lambda topics: self._heard(topics, None)
