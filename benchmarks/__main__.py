@@ -168,7 +168,10 @@ def _say(made: dict[str, Any], figures: list[Figures], probed: list[Probed], out
         f"{on['cores']} cores, Python {on['python']}, SQLite {on['sqlite']}; a commit of one row takes "
         f"{on['commit_of_one_row_us']:,.0f} µs; load before: {on['load_before']:.1f}"
     )
-    if any(one.conditions.busy for one in (*figures, *probed)):
+    if any(
+        conditions.busy
+        for conditions in [one.conditions for one in figures] + [one.conditions for one in probed]
+    ):
         click.echo("* others used this machine meanwhile: measure again")
     click.echo(f"written: {output}")
 

@@ -49,6 +49,7 @@ def main(
     ours = [OURS[store] for store in dict.fromkeys(BESIDE.get(one.store, one.store) for one in here)]
     versions = {one.name: versions_of(one) for one in [*ours, *here]}
     lines: list[Line] = []
+    took, found = 0.0, report.report_of([], versions, before, seconds=seconds, took_seconds=0.0)
     with _postgres() as postgres:
         for name in workloads.upper().split(","):
             click.echo(f"{name}: {', '.join(one.label for one in [*ours, *here])} ...", err=True)

@@ -47,7 +47,8 @@ def probe(name: str, store: Store, *, rounds: int | None, quick: bool) -> Probed
         return None
     found = []
     with noted() as conditions:
-        for _ in range(rounds or (1 if quick else getattr(module, "ROUNDS", ROUNDS))):
+        times: int = rounds or (1 if quick else getattr(module, "ROUNDS", ROUNDS))
+        for _ in range(times):
             with store.new() as url:
                 found.append(module.run(url, store, quick))
     return probed(name, module.TITLE, store.name, found, conditions)

@@ -21,7 +21,7 @@ from benchmarks.stores.serving import Serving
 
 RESULTS = Path(__file__).parent.parent / "results" / "scale.json"
 FORMAT = 1
-SECONDS, QUICK_SECONDS = 2.0, 0.2
+SECONDS, QUICK_SECONDS = 1.5, 0.2
 STORES = ("postgres", "mysql", "sqlite")
 
 
@@ -43,6 +43,7 @@ def scale(
 
     began, before, servers = time.monotonic(), machine(), {}
     rows: list[dict[str, Any]] = []
+    made: dict[str, Any] = {}
     tried = [one for one in setups() if one.store in (stores or STORES) and one.group in (groups or GROUPS)]
     if quick:
         seconds, tried = QUICK_SECONDS, _first_of_each(tried)
