@@ -47,7 +47,8 @@ def probe(name: str, store: Store, *, rounds: int | None, quick: bool) -> Probed
         return None
     found = []
     with noted() as conditions:
-        times: int = rounds or (1 if quick else getattr(module, "ROUNDS", ROUNDS))
+        default: int = 1 if quick else getattr(module, "ROUNDS", ROUNDS)
+        times = rounds or default
         for _ in range(times):
             with store.new() as url:
                 found.append(module.run(url, store, quick))
