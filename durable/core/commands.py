@@ -184,6 +184,17 @@ def shape(decision: events.Event) -> tuple[str, int | None, str | None]:
     return (decision.kind, getattr(decision, "number", None), named or workflow)
 
 
+def is_remembered_by(command: Command, decision: events.Event) -> bool:
+    """Whether a decision has the `shape` of the one that the command would leave."""
+    if type(command) is ScheduleActivity:
+        return (
+            type(decision) is events.ActivityScheduled
+            and decision.number == command.number
+            and decision.name == command.name
+        )
+    return shape(decision_of(command, decision.time_us)) == shape(decision)
+
+
 def describe(decision: events.Event) -> str:
     """A decision in words, for reports: ``activity_scheduled 'charge' (command 3)``."""
     kind, number, name = shape(decision)

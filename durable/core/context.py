@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
 from durable.core import commands
 from durable.core.commands import Command, Publish
 from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event, RunStarted, SideEffectRecorded
+from durable.core.failure import Failure, rebuild
 from durable.core.hooks import Propagation
 from durable.core.loop import RunDropped, WorkflowLoop
 from durable.core.payload import Converter
@@ -41,6 +42,9 @@ class RunIdentity:
     first_run_id: str
     parent: tuple[str, str] | None = None
     """Instance id and run id of the parent."""
+
+    def __str__(self) -> str:
+        return f"instance {self.instance_id!r}"
 
 
 class ContinueAsNew(BaseException):
@@ -151,14 +155,60 @@ class Step:
         return sum(map(exact_bytes, (*self.commands.values(), *vars_, *(self.published or ()))))
 
 
+_NOTHING: Any = MappingProxyType({})
+"""Stands where a dictionary will be made when there is something to put into it. Most runs never have."""
+_NO_PATCHES: frozenset[str] = frozenset()
+_NO_STEP = Step(commands=_NOTHING)
+"""Between steps: nobody can ask for anything."""
+
+
 class RunContext:
     """The run as its primitives use it (the host of its loop)."""
+
+    __slots__ = (
+        "_next_number",
+        "_propagation",
+        "_published",
+        "_random",
+        "_read_only",
+        "answers",
+        "cancel_reason",
+        "cancel_requested",
+        "conditions",
+        "converter",
+        "definition",
+        "dropped_signals",
+        "history_bytes",
+        "history_length",
+        "identity",
+        "inboxes",
+        "known",
+        "loop",
+        "on_update_defined",
+        "open_updates",
+        "patches",
+        "pending",
+        "queries",
+        "queue",
+        "recorded",
+        "replaying",
+        "room_bytes",
+        "seed",
+        "sites",
+        "started_headers",
+        "started_us",
+        "step",
+        "timer_name",
+        "timers",
+        "updates",
+    )
 
     def __init__(
         self,
         identity: RunIdentity,
         definition: WorkflowDefinition,
         converter: Converter,
+        known: Mapping[str, type[BaseException]],
         started: RunStarted,
         propagation: Propagation,
         watchdog: Watchdog | None,
@@ -166,6 +216,7 @@ class RunContext:
         self.identity = identity
         self.definition = definition
         self.converter = converter
+        self.known = known
         self.seed = started.seed or identity.run_id
         self.queue = started.queue
         self.started_us = started.time_us
@@ -178,28 +229,27 @@ class RunContext:
             context=propagation.context(started.headers),
             watchdog=watchdog,
         )
-        self.loop.label = f"instance {identity.instance_id!r}"
+        self.loop.label = identity
         self.replaying = False
         self.history_length = 0
         self.history_bytes = 0
-        self.step = Step(commands={})
+        self.step = _NO_STEP
         self.room_bytes = MAX_STEP_BYTES
         self.answers: Sequence[Event] = ()
         """While replaying: what history holds as the answer to the input that is being applied."""
+        self.recorded: deque[SideEffectRecorded] | None = None
+        """While replaying: those of them that are values of side effects."""
         self.pending: dict[int, Pending] = {}
         self.timers: dict[int, int] = {}
-        self.inboxes: dict[str, Inbox] = {}
+        self.inboxes: dict[str, Inbox] = _NOTHING
         self.dropped_signals = 0
-        self.conditions: dict[asyncio.Future[None], Callable[[], object]] = {}
-        self.recorded: deque[SideEffectRecorded] = deque()
-        self.queries: dict[str, Handler] = {}
-        self.updates: dict[str, Handler] = {}
-        self.open_updates: dict[str, tuple[str, str]] = {}
+        self.conditions: dict[asyncio.Future[None], Callable[[], object]] = _NOTHING
+        self.queries: dict[str, Handler] = _NOTHING
+        self.updates: dict[str, Handler] = _NOTHING
+        self.open_updates: dict[str, tuple[str, str]] = _NOTHING
         """Updates without an answer yet: name and arguments by key, in order of arrival."""
-        self.patches: frozenset[str] = frozenset()
-        self.rebuilt: Callable[[str], Exception] = _unknown
-        """A stored failure as an exception."""
-        self.on_update_defined: Callable[[str], None] = _nobody
+        self.patches = _NO_PATCHES
+        self.on_update_defined: Callable[[str], None] | None = None
         self.cancel_reason: str | None = None
         self.cancel_requested = False
         self.sites: dict[int, Site] | None = None
@@ -269,9 +319,14 @@ class RunContext:
             self.check_open()
             self.step.commands[-number] = cancellation
 
+    def begin_step(self, room_bytes: int) -> None:
+        """From now on commands are taken, which may take so many bytes together."""
+        self.room_bytes = room_bytes
+        self.step = Step(commands={})
+
     def take_step(self) -> Step:
-        """What the step that just ended asked for; the next one begins empty."""
-        step, self.step = self.step, Step(commands={})
+        """What the step that just ended asked for."""
+        step, self.step = self.step, _NO_STEP
         return step
 
     # --- what the loop asks of its host ---------------------------------------------------------------------------
@@ -332,12 +387,32 @@ class RunContext:
     def inbox(self, name: str) -> Inbox:
         found = self.inboxes.get(name)
         if found is None:
+            if self.inboxes is _NOTHING:
+                self.inboxes = {}
             found = self.inboxes[name] = Inbox()
         return found
+
+    def define_query(self, name: str, handler: Handler) -> None:
+        """Offer a query, in place of any that was called so before."""
+        self.queries = {**self.queries, name: handler}
+
+    def define_update(self, name: str, handler: Handler) -> None:
+        """Offer an update, in place of any that was called so before."""
+        self.updates = {**self.updates, name: handler}
+
+    def open_update(self, key: str, name: str, args: str) -> None:
+        """Somebody waits for this update's answer."""
+        if self.open_updates is _NOTHING:
+            self.open_updates = {}
+        self.open_updates[key] = (name, args)
 
     def unread(self) -> tuple[tuple[str, str], ...]:
         """Every unread signal, name and payload; in order within a name."""
         return tuple((name, payload) for name, box in self.inboxes.items() for payload in box.payloads)
+
+    def rebuilt(self, failure: str) -> Exception:
+        """A stored failure as an exception."""
+        return rebuild(Failure.from_text(self.converter.unseal(failure)), self.known)
 
     def recorded_side_effect(self, number: int) -> SideEffectRecorded | None:
         """What came of a side effect, while replaying; ``None`` when it is to be run now.
@@ -379,6 +454,8 @@ class RunContext:
 
     def wake_when(self, future: asyncio.Future[None], condition: Callable[[], object]) -> None:
         """Look at a condition whenever nothing else is ready, until the future is done."""
+        if self.conditions is _NOTHING:
+            self.conditions = {}
         self.conditions[future] = condition
         self.loop.on_idle = self._conditions_met
 
@@ -399,14 +476,6 @@ class RunContext:
                 future.set_result(None)
                 woke = True
         return woke
-
-
-def _unknown(_: str) -> Exception:
-    return RuntimeError("no run drives this context")
-
-
-def _nobody(_: str) -> None:
-    """Before the run begins nobody waits for an update."""
 
 
 def current_run(what: str) -> RunContext:

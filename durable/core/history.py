@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from orjson import loads
+
 from durable.core.events import (
     OUTSIDE_ENDINGS,
     Decision,
@@ -21,6 +23,7 @@ from durable.core.events import (
     RunFailed,
     RunStarted,
     decode_event,
+    event_of,
 )
 
 ENDINGS = (RunCompleted, RunFailed, RunCancelled, RunContinued, *OUTSIDE_ENDINGS)
@@ -36,8 +39,15 @@ class Turn(NamedTuple):
 
 def decode_history(stored: Iterable[bytes], *, first: int = 1) -> list[Event]:
     """The events of stored lines, numbered from ``first``. Raises ``ValueError`` (naming it) for what is no event."""
+    lines = list(stored)
+    try:
+        parsed = loads(b"[%b]" % b",".join(lines))
+        if len(parsed) == len(lines):
+            return [event_of(data) for data in parsed]
+    except ValueError:
+        pass  # which line it is, is found below
     events: list[Event] = []
-    for number, line in enumerate(stored, first):
+    for number, line in enumerate(lines, first):
         try:
             events.append(decode_event(line))
         except ValueError as error:

@@ -23,12 +23,12 @@ import weakref
 from asyncio import current_task
 from asyncio import tasks as asyncio_tasks
 from asyncio.events import _get_running_loop, _set_running_loop
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextvars import copy_context
 from functools import partial
 from random import Random
 from threading import Lock, get_ident
-from types import FunctionType, MethodType
+from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 from durable.core import guards
@@ -45,6 +45,8 @@ REARMS = 64
 """So many times a callback may schedule itself again while the run makes no progress. Part of the replay format."""
 
 _NEVER_US = 1 << 62
+_NOTHING: Any = MappingProxyType({})
+"""Stands where a dictionary will be made when there is something to put into it. Most runs never have."""
 _REFUSALS = 1_000
 _CLOSINGS = 8
 
@@ -91,7 +93,7 @@ class _Handle(asyncio.Handle):
         loop: asyncio.AbstractEventLoop,
         context: contextvars.Context | None,
     ) -> None:
-        self._context = contextvars.copy_context() if context is None else context
+        self._context = copy_context() if context is None else context
         self._loop = loop
         self._callback = callback
         self._args = args
@@ -167,6 +169,37 @@ class WorkflowLoop(OrderedLoop):
     (microseconds since the epoch), ``context`` what its code finds in context variables (nothing by default).
     """
 
+    # A worker keeps a loop for each run that sleeps: no dictionary of attributes, and nothing is made before its use.
+    __slots__ = (
+        "_aside",
+        "_aside_since",
+        "_completed",
+        "_context",
+        "_created",
+        "_dropped",
+        "_exception_handler",
+        "_generators",
+        "_last_round",
+        "_orphans",
+        "_outside",
+        "_reached_time",
+        "_ready",
+        "_rearming",
+        "_rearms",
+        "_refusals",
+        "_shut",
+        "_stepping",
+        "_stop",
+        "_timers",
+        "host",
+        "label",
+        "now_us",
+        "on_idle",
+        "run_id",
+        "start_us",
+        "watchdog",
+    )
+
     def __init__(
         self,
         *,
@@ -179,8 +212,8 @@ class WorkflowLoop(OrderedLoop):
         super().__init__(run_id)
         guards.install()
         self.run_id = run_id
-        self.label = run_id
-        """What the watchdog calls the run."""
+        self.label: object = run_id
+        """What the watchdog calls the run: its text is asked for when there is something to say."""
         self.start_us = start_us
         self.now_us = start_us
         self._reached_time = 0.0
@@ -189,23 +222,20 @@ class WorkflowLoop(OrderedLoop):
         self.on_idle: Callable[[], bool] | None = None
         """Called when nothing is ready; True when that made something ready."""
         self._context = contextvars.Context() if context is None else context
-        self._ready: deque[asyncio.Handle] = deque()
-        self._timers: dict[int, _Timer] = {}
-        self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = {}
-        self._orphans: list[AsyncGenerator[Any, Any]] = []
+        self._ready: list[asyncio.Handle] = []
+        self._timers: dict[int, _Timer] = _NOTHING
+        self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = _NOTHING
+        self._orphans: tuple[AsyncGenerator[Any, Any], ...] = ()
         self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
-        self._created = 0
-        self._completed = 0
         self._rearming: Callable[..., object] | None = None
-        self._rearms: dict[Callable[..., object], tuple[int, int]] = {}
-        self._aside: list[asyncio.Handle] = []
+        self._rearms: dict[Callable[..., object], tuple[int, int]] = _NOTHING
+        self._aside: tuple[asyncio.Handle, ...] = ()
         self._aside_since = -1
-        self._last_round = False
-        self._stepping = False
+        self._created = self._completed = self._refusals = 0
+        self._last_round = self._stepping = self._shut = self._dropped = False
         self._stop: BaseException | None = None
-        self._shut = False
-        self._dropped = False
-        self._refusals = 0
+        self._outside: _Outside | None = None
+        """Of steps that are made `together`."""
 
     def __repr__(self) -> str:
         state = "dropped" if self._dropped else "stepping" if self._stepping else "parked"
@@ -222,6 +252,15 @@ class WorkflowLoop(OrderedLoop):
         """
         if self._dropped:
             raise RunDropped(f"run {self.run_id} was dropped")
+        if self._outside is not None:
+            if self.watchdog is not None:
+                self.watchdog.another_step()
+            self._begin()
+            try:
+                self._go(apply)
+            finally:
+                self._end(self._outside)
+            return
         outside = self._enter()
         try:
             if self.watchdog is None:
@@ -230,6 +269,21 @@ class WorkflowLoop(OrderedLoop):
                 self.watchdog.run(self.label, self._go, apply)
         finally:
             self._leave(outside)
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Call ``work``, which makes many steps, and give its result.
+
+        What stands around a step is set up once for all of them. Between them the host's loop is the running one, and
+        no guard is up; the collector stays off, and the watchdog looks at each by itself.
+        """
+        if self._dropped:
+            raise RunDropped(f"run {self.run_id} was dropped")
+        outside = self._outside = self._arrange()
+        try:
+            return work() if self.watchdog is None else self.watchdog.run(self.label, work)
+        finally:
+            self._outside = None
+            self._restore(outside)
 
     def look(self, function: Callable[[], T]) -> T:
         """Call ``function`` as the run's code that may look and not touch (queries, validators); gives its result.
@@ -255,7 +309,7 @@ class WorkflowLoop(OrderedLoop):
 
     def fire(self, number: int) -> bool:
         """The timer with this command number is due: its callback joins the queue. False when there is none."""
-        timer = self._timers.pop(number, None)
+        timer = self._timers.pop(number, None) if self._timers else None
         if timer is None:
             return False
         self._reached(timer.when())
@@ -286,15 +340,34 @@ class WorkflowLoop(OrderedLoop):
             raise interrupted[0]
 
     def _forget(self) -> None:
-        self._ready.clear()
-        self._aside.clear()
-        self._rearms.clear()
-        self._timers.clear()
-        self._orphans.clear()
+        self._ready = []
+        self._aside = self._orphans = ()
+        self._rearms = _NOTHING
+        self._timers = _NOTHING
 
     # --- a step, inside -------------------------------------------------------------------------------------------
 
     def _enter(self) -> _Outside:
+        outside = self._arrange()
+        self._begin()
+        return outside
+
+    def _leave(self, outside: _Outside) -> None:
+        self._end(outside)
+        self._restore(outside)
+
+    def _begin(self) -> None:
+        _set_running_loop(self)
+        if guards.enabled:
+            guards.running[get_ident()] = self
+        self._stepping = True
+
+    def _end(self, outside: _Outside) -> None:
+        self._stepping = False
+        guards.running.pop(get_ident(), None)
+        _set_running_loop(outside[0])
+
+    def _arrange(self) -> _Outside:
         former = _get_running_loop()
         if isinstance(former, WorkflowLoop):
             raise RuntimeError(
@@ -307,19 +380,12 @@ class WorkflowLoop(OrderedLoop):
         if former is not None and task is not None:
             # CPython 3.14 has one current task per thread, so the host's must be off while ours run.
             asyncio_tasks._leave_task(former, task)
-        _set_running_loop(self)
         sys.set_asyncgen_hooks(self._generator_begins, self._generator_dies)
-        if guards.enabled:
-            guards.running[get_ident()] = self
-        self._stepping = True
         return outside
 
-    def _leave(self, outside: _Outside) -> None:
+    def _restore(self, outside: _Outside) -> None:
         former, task, hooks = outside
-        self._stepping = False
-        guards.running.pop(get_ident(), None)
         sys.set_asyncgen_hooks(*hooks)
-        _set_running_loop(former)
         if former is not None and task is not None:
             asyncio_tasks._enter_task(former, task)
         _resume_collector()
@@ -327,8 +393,7 @@ class WorkflowLoop(OrderedLoop):
     def _go(self, apply: Callable[[], None]) -> None:
         self._stop = None
         self._last_round = False
-        if self._rearms:
-            self._rearms.clear()
+        self._rearms = _NOTHING
         if self._aside:
             self._bring_back()
         self._context.run(apply)
@@ -339,10 +404,9 @@ class WorkflowLoop(OrderedLoop):
 
     def _drain(self) -> None:
         """Run what is ready, in passes: a pass is what was ready at its beginning."""
-        ready = self._ready
-        while ready or (self._aside and self._second_chance()):
-            for _ in range(len(ready)):
-                handle = ready.popleft()
+        while self._ready or (self._aside and self._second_chance()):
+            handles, self._ready = self._ready, []
+            for handle in handles:
                 if handle._cancelled:
                     continue
                 callback = handle._callback  # type: ignore[attr-defined]
@@ -356,7 +420,7 @@ class WorkflowLoop(OrderedLoop):
                 if self._stop is not None:
                     raise self._stop
             if self._aside and self._progress() != self._aside_since:
-                self._rearms.clear()
+                self._rearms = _NOTHING
                 self._last_round = False
                 self._bring_back()
         if self._stop is not None:
@@ -383,16 +447,18 @@ class WorkflowLoop(OrderedLoop):
         progress = self._progress()
         count, since = self._rearms.get(callback, (0, progress))
         count = count + 1 if since == progress else 1
+        if self._rearms is _NOTHING:
+            self._rearms = {}
         self._rearms[callback] = (count, progress)
         return count >= REARMS
 
     def _set_aside(self, handle: asyncio.Handle) -> None:
         self._aside_since = self._progress()
-        self._aside.append(handle)
+        self._aside += (handle,)
 
     def _bring_back(self) -> None:
         self._ready.extend(self._aside)
-        self._aside.clear()
+        self._aside = ()
 
     def _second_chance(self) -> bool:
         if self._last_round:
@@ -458,12 +524,14 @@ class WorkflowLoop(OrderedLoop):
             self._ready.append(timer)
         elif self.now_us + delay <= _NEVER_US:
             timer.number = number = self.host.start_timer(self.now_us + int(delay))
+            if self._timers is _NOTHING:
+                self._timers = {}
             self._timers[number] = timer
         return timer
 
     def _timer_handle_cancelled(self, timer: _Timer) -> None:
         """Called by asyncio when a timer is cancelled, also when it has fired already."""
-        if self._timers.pop(timer.number, None) is not None and not self._dropped:
+        if self._timers and self._timers.pop(timer.number, None) is not None and not self._dropped:
             self.host.cancel_timer(timer.number)
 
     def time(self) -> float:
@@ -510,7 +578,7 @@ class WorkflowLoop(OrderedLoop):
             self._refuse()
         task = RunTask.__new__(RunTask)
         task.order = order = self.next_hash()
-        task.home = home = contextvars.copy_context() if context is None else context
+        task.home = home = copy_context() if context is None else context
         self._created = created = self._created + 1
         RunTask.__init__(
             task, coro, loop=self, name=f"Task-{created}" if name is None else str(name), context=home
@@ -545,6 +613,8 @@ class WorkflowLoop(OrderedLoop):
 
     def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
         key = id(generator)
+        if self._generators is _NOTHING:
+            self._generators = {}
         generators = self._generators
         generators[key] = weakref.ref(generator, lambda _: generators.pop(key, None))
 
@@ -556,7 +626,7 @@ class WorkflowLoop(OrderedLoop):
             self.create_task(generator.aclose())
         else:
             # A collector between steps has no place in the order of events: kept until the run is dropped.
-            self._orphans.append(generator)
+            self._orphans += (generator,)
 
     async def shutdown_asyncgens(self) -> None:
         """Close every async generator that is still alive."""

@@ -40,6 +40,8 @@ _MASK = (1 << 60) - 1
 class OrderedLoop(asyncio.AbstractEventLoop):
     """What the patches need of a run's loop: a source of hashes, and its tasks in the order of their creation."""
 
+    __slots__ = ("_last_hash", "tasks")
+
     def __init__(self, seed: str) -> None:
         # Not hash(str): it differs between processes. Multiplied, so that runs are far apart: their numbers are near.
         self._last_hash = (zlib.crc32(seed.encode()) * _GOLDEN) & _MASK

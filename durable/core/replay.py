@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 from durable.core import commands, events
-from durable.core.commands import Command, EndOfRun, decision_of, shape
+from durable.core.commands import Command, EndOfRun, decision_of, is_remembered_by, shape
 from durable.core.context import ContinueAsNew, MissingSideEffect, RunContext, RunIdentity, Site, Step
 from durable.core.definition import WorkflowDefinition
 from durable.core.divergence import Difference, as_stored, contents, diverged
 from durable.core.events import OUTSIDE_ENDINGS, Decision, Event, Input, RunStarted, weight
-from durable.core.failure import Failure, failure_of, rebuild
+from durable.core.failure import failure_of
 from durable.core.history import turns
 from durable.core.hooks import NO_PROPAGATION, Propagation
 from durable.core.ids import derived_run_id
@@ -60,6 +60,26 @@ class Run:
     `differences`: commands that are asked for with other arguments than history holds.
     """
 
+    __slots__ = (
+        "_begins_with",
+        "_begun_with",
+        "_compare",
+        "_ending",
+        "_held",
+        "_held_bytes",
+        "_main",
+        "_open_ended",
+        "_owed",
+        "_read",
+        "_updates",
+        "context",
+        "definition",
+        "differences",
+        "ended",
+        "identity",
+        "number",
+    )
+
     def __init__(
         self,
         definition: WorkflowDefinition,
@@ -78,21 +98,18 @@ class Run:
         self._read = converter.unseal if compare else as_stored
         self.definition = definition
         self.identity = identity
-        self.context = RunContext(identity, definition, converter, started, propagation, watchdog)
+        self.context = RunContext(identity, definition, converter, known, started, propagation, watchdog)
         self.number = 0
         self.ended = False
         self._ending: EndOfRun | None = None
         self._begins_with: Input | None = None
-        self._begun_with: frozenset[str] = frozenset()
+        self._begun_with = self.context.patches
         self._owed: tuple[Sequence[Command], int] = ((), 0)
         """Commands of the last event of the history that do not stand behind it, and its time."""
         self._open_ended = False
-        self._held: list[Callable[[], None]] = []
+        self._held: tuple[Callable[[], None], ...] = ()
         self._held_bytes = 0
-        self._updates = Updates(self.context)
-        self.context.rebuilt = self._rebuilt
-        self._converter = converter
-        self._known = known
+        self._updates: Updates | None = None
         self._main: asyncio.Task[Any] | None = None
         if trace:
             self.context.sites = {}
@@ -126,8 +143,12 @@ class Run:
             self._begins_with = last
             self.number = self.context.history_length = len(history)
             return
-        for _ in self.retrace(history):
-            pass
+
+        def all_turns() -> None:
+            for _ in self.retrace(history):
+                pass
+
+        self.loop.together(all_turns)
 
     def retrace(self, history: Sequence[Event]) -> Iterator[int]:
         """`replay` of a run that has begun, a turn at a time: gives the number of the last event after each."""
@@ -135,23 +156,23 @@ class Run:
         try:
             for number, event, decisions in turns(history):
                 self.context.answers = decisions
-                self.context.recorded = deque(
-                    d for d in decisions if isinstance(d, events.SideEffectRecorded)
-                )
+                recorded = [one for one in decisions if type(one) is events.SideEffectRecorded]
+                self.context.recorded = deque(recorded) if recorded else None
                 if number == 1 and decisions and isinstance(decisions[0], events.PatchesRecorded):
                     self._begun_with = frozenset(decisions[0].names)
                 self.context.history_length = number
                 asked = self._replayed(number, event, decisions)
-                asked = self._own(asked, number, event, len(decisions), history)
+                if number + len(decisions) >= len(history) - 1:
+                    asked = self._own(asked, number, event, len(decisions), history)
                 self.context.history_bytes += sum(map(weight, decisions))
                 if len(history) > 2 or not isinstance(history[-1], OUTSIDE_ENDINGS):
                     # Else it was ended from outside, maybe before anybody had begun it.
-                    self._match(number, [decision_of(c, event.time_us) for c in asked], decisions)
+                    self._match(number, asked, event.time_us, decisions)
                 self.number = number + len(decisions)
                 yield self.number
         finally:
             self.context.replaying = False
-            self.context.recorded.clear()
+            self.context.recorded = None
             self.context.answers = ()
         self.number = self.context.history_length = len(history)
 
@@ -161,6 +182,11 @@ class Run:
         Inputs that nobody waits for any more (a timer or activity that was cancelled) leave no event. What is more than
         a checkpoint can hold is cut between steps: see `Outcome.further`.
         """
+        if len(inputs) > 1:
+            return self.loop.together(partial(self._advance, inputs))
+        return self._advance(inputs)
+
+    def _advance(self, inputs: Sequence[Input]) -> Outcome:
         begins_with, self._begins_with = self._begins_with, None
         parts: list[Part] = []
         if self._owed[0]:
@@ -228,12 +254,12 @@ class Run:
             known = ", ".join(sorted(self.context.queries)) or "none"
             raise QueryFailed(f"workflow {self.definition.name!r} has no query {name!r}; known are: {known}")
         try:
-            positional, named = self._converter.decode_args(args, handler.signature, f"query {name!r}")
+            positional, named = self.context.converter.decode_args(args, handler.signature, f"query {name!r}")
         except PayloadError as error:
             raise QueryFailed(str(error)) from error
         with self.context.read_only("a query"):
             value = self.loop.look(lambda: handler.fn(*positional, **named))
-        return self._converter.encode(value, handler.signature.result, f"result of query {name!r}")
+        return self.context.converter.encode(value, handler.signature.result, f"result of query {name!r}")
 
     def drop(self) -> None:
         """Forget the run: its coroutines are closed, and can neither write nor log anything."""
@@ -256,9 +282,9 @@ class Run:
         try:
             return self._apply(event, self._weighed(event))[0]
         except MissingSideEffect as missing:
-            asked = [decision_of(c, event.time_us) for c in self.context.take_step().commands.values()]
-            asked.append(events.SideEffectRecorded(time_us=event.time_us, number=missing.number, value=""))
-            self._match(number, asked, recorded)
+            asked = [*self.context.take_step().commands.values()]
+            asked.append(commands.RecordSideEffect(number=missing.number, value=""))
+            self._match(number, asked, event.time_us, recorded)
             raise
 
     # --- one turn -------------------------------------------------------------------------------------------------
@@ -269,13 +295,13 @@ class Run:
         loop.now_us = max(loop.now_us, event.time_us)
         effect = self._effect_of(event)
         if self._held or type(event) is events.SignalReceived:
-            self._held.append(effect)
+            self._held += (effect,)
             self._held_bytes += taken
             if isinstance(event, events.SignalReceived) and event.held:
                 return [], Step(commands={})
-            effects, self._held = self._held, []
+            effects, self._held = self._held, ()
             effect, taken, self._held_bytes = partial(_all, effects), self._held_bytes, 0
-        context.room_bytes = room_beside(taken)
+        context.begin_step(room_beside(taken))
         loop.step(effect)
         step = context.take_step()
         asked = list(step.commands.values())
@@ -315,7 +341,7 @@ class Run:
             case RunStarted():
                 return self._start(event)
             case events.ActivityFailed(number=number, failure=failure):
-                return self._reject(number, self._rebuilt(failure))
+                return self._reject(number, self.context.rebuilt(failure))
             case events.TimerFired(number=number):
                 context.timers.pop(number, None)
                 return lambda: _ignore(context.loop.fire(number))
@@ -332,12 +358,12 @@ class Run:
             case events.SendResolved(number=number, outcome=outcome):
                 return self._sent(number, outcome)
             case events.UpdateRequested(key=key, name=name, args=args):
-                return lambda: self._updates.request(key, name, args)
+                return lambda: self._request_update(key, name, args)
             case _:
                 raise ValueError(f"{event.kind} is no input that a run can take")
 
     def _start(self, event: RunStarted) -> Callable[[], None]:
-        args, kwargs = self._converter.decode_args(
+        args, kwargs = self.context.converter.decode_args(
             event.args, self.definition.signature, f"workflow {self.definition.name!r}"
         )
         for name, payload in event.signals:
@@ -351,10 +377,15 @@ class Run:
                 # Under the number 0, ahead of everything: the first step's first decision.
                 self.context.issue(commands.RecordPatches(names=tuple(sorted(known))), 0)
             for key, update, update_args in event.updates:
-                self._updates.request(key, update, update_args)
+                self._request_update(key, update, update_args)
             self._main = self.loop.create_task(self.definition.fn(*args, **kwargs), name=self.definition.name)
 
         return start
+
+    def _request_update(self, key: str, name: str, args: str) -> None:
+        if self._updates is None:
+            self._updates = Updates(self.context)
+        self._updates.request(key, name, args)
 
     def _cancel(self, reason: str | None) -> None:
         assert self._main is not None
@@ -380,11 +411,8 @@ class Run:
         mark_recorded(error)
         return lambda: _set_exception(pending.future, error)
 
-    def _rebuilt(self, failure: str) -> Exception:
-        return rebuild(Failure.from_text(self._converter.unseal(failure)), self._known)
-
     def _sealed(self, error: BaseException) -> str:
-        return self._converter.seal(failure_of(error).to_text())
+        return self.context.converter.seal(failure_of(error).to_text())
 
     def _refuse_child(self, number: int) -> Callable[[], None]:
         error = InstanceAlreadyExists(
@@ -409,7 +437,7 @@ class Run:
             case "terminated":
                 return self._reject(number, WorkflowTerminated(_reason_of(event, "the child was terminated")))
             case _:
-                return self._reject(number, self._rebuilt(event.failure or ""))
+                return self._reject(number, self.context.rebuilt(event.failure or ""))
 
     def _sent(self, number: int, outcome: str) -> Callable[[], None]:
         if outcome == "delivered":
@@ -438,7 +466,7 @@ class Run:
         what = f"result of workflow {self.definition.name!r}"
         try:
             return commands.CompleteRun(
-                result=self._converter.encode_result(value, self.definition.signature, what)
+                result=self.context.converter.encode_result(value, self.definition.signature, what)
             )
         except PayloadError as error:
             return commands.FailRun(failure=self._sealed(error))
@@ -476,7 +504,7 @@ class Run:
     def _continued(self, call: ContinueAsNew) -> EndOfRun:
         what = f"workflow {self.definition.name!r}"
         try:
-            args = self._converter.encode_args(
+            args = self.context.converter.encode_args(
                 self.definition.signature, call.call_args, call.call_kwargs, what
             )
         except (PayloadError, TypeError) as error:
@@ -492,8 +520,16 @@ class Run:
 
     # --- matching -------------------------------------------------------------------------------------------------
 
-    def _match(self, number: int, actual: Sequence[Decision], recorded: Sequence[Decision]) -> None:
+    def _match(
+        self, number: int, asked: Sequence[Command], time_us: int, recorded: Sequence[Decision]
+    ) -> None:
         """Compare what the code asked for after event ``number`` with what history holds there."""
+        same = len(asked) == len(recorded) and all(map(is_remembered_by, asked, recorded))
+        if not same or self._compare:
+            self._look_closely(number, [decision_of(command, time_us) for command in asked], recorded)
+
+    def _look_closely(self, number: int, actual: Sequence[Decision], recorded: Sequence[Decision]) -> None:
+        """Find what is different, and say so."""
         for offset in range(max(len(actual), len(recorded))):
             theirs = recorded[offset] if offset < len(recorded) else None
             ours = actual[offset] if offset < len(actual) else None

@@ -30,7 +30,7 @@ class Updates:
         """An update arrived (called inside a step)."""
         if key in self._run.open_updates:
             return
-        self._run.open_updates[key] = (name, args)
+        self._run.open_update(key, name, args)
         handler = self._run.updates.get(name)
         if handler is not None:
             self._begin(key, handler)

@@ -45,7 +45,7 @@ class _Note:
         "thread_id",
     )
 
-    def __init__(self, label: str, began: float, interrupt_at: float) -> None:
+    def __init__(self, label: object, began: float, interrupt_at: float) -> None:
         self.label = label
         self.seen_at = began
         self.busy_seconds = 0.0
@@ -76,7 +76,7 @@ class Watchdog:
         self._lock = threading.Lock()
         self._closing: threading.Event | None = None
 
-    def run(self, label: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, label: object, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``function`` and give back its result; ``label`` names the run in reports.
 
         Raises what it raises, and `StepTooLong` when it was interrupted. Afterwards none is under way.
@@ -96,6 +96,13 @@ class Watchdog:
             # interrupt is sent for as long as the first one took.
             self._end(note)
             raise
+
+    def another_step(self) -> None:
+        """Of those that `run` was given together, another one begins."""
+        note = self._notes.get(get_ident())
+        if note is not None:
+            note.seen_at, note.busy_seconds, note.reported = self._clock(), 0.0, False
+            note.interrupt_at = self.interrupt_after_seconds
 
     def check(self) -> None:
         """Look at every running step once. What the watchdog's own thread does all the time."""

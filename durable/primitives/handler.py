@@ -40,7 +40,7 @@ def query_of(fn: F, name: str | None) -> F:
     if not inspect.isfunction(fn) or inspect.iscoroutinefunction(fn):
         raise TypeError(f"a query is a plain def function that returns at once, not {fn!r}")
     found = name or fn.__name__
-    run.queries[found] = Handler(fn=fn, signature=CallSignature(fn, name=found))
+    run.define_query(found, Handler(fn=fn, signature=CallSignature(fn, name=found)))
     return fn
 
 
@@ -51,8 +51,9 @@ class Update(Generic[P, R_co]):
         self._run = run
         self._name = name
         self._fn = fn
-        run.updates[name] = Handler(fn=fn, signature=CallSignature(fn, name=name))
-        run.on_update_defined(name)
+        run.define_update(name, Handler(fn=fn, signature=CallSignature(fn, name=name)))
+        if run.on_update_defined is not None:
+            run.on_update_defined(name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self._fn(*args, **kwargs)
@@ -61,7 +62,7 @@ class Update(Generic[P, R_co]):
         """Ask ``fn`` with the update's arguments first; what it raises rejects the update. It may only look."""
         if not inspect.isfunction(fn) or inspect.iscoroutinefunction(fn):
             raise TypeError(f"a validator is a plain def function, not {fn!r}")
-        self._run.updates[self._name] = replace(self._run.updates[self._name], validator=fn)
+        self._run.define_update(self._name, replace(self._run.updates[self._name], validator=fn))
         return fn
 
 

@@ -54,3 +54,19 @@ def test_a_line_that_is_no_event_is_named() -> None:
 def test_a_newer_release_is_not_taken_for_a_broken_history() -> None:
     with pytest.raises(NewerFormat):
         decode_history([encode_event(STARTED), b'{"kind":"later","time":1}'])
+
+
+@pytest.mark.parametrize("bad", [b"", b"nonsense", b"7", b'{"kind":"timer_fired","time":1,"number":1},{}'])
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_of_many_lines_the_one_that_is_no_event_is_named(bad: bytes, place: int) -> None:
+    lines = [encode_event(events.TimerFired(time_us=1, number=n)) for n in (1, 2)]
+    lines.insert(place - 1, bad)
+    with pytest.raises(ValueError, match=f"^event {place + 4} of"):
+        decode_history(lines, first=5)
+
+
+def test_no_lines_are_no_events() -> None:
+    assert decode_history([]) == []
+    assert decode_history(iter([encode_event(events.TimerFired(time_us=1, number=1))])) == [
+        events.TimerFired(time_us=1, number=1)
+    ]

@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from durable.core import guards
 from durable.core.loop import REARMS, RunDropped, WorkflowLoop, current_workflow_loop, mark_recorded
 from durable.errors import ForbiddenInWorkflow
 from tests.core.hosts import START_US, Host, run
@@ -88,6 +89,58 @@ def test_around_a_step_everything_is_restored(host: Host) -> None:
     assert not host.loop.is_running()
     assert gc.isenabled()
     assert sys.get_asyncgen_hooks() == hooks
+
+
+def test_between_steps_that_are_made_together_nothing_is_the_runs_own(host: Host) -> None:
+    hooks = sys.get_asyncgen_hooks()
+    steps: list[bool] = []
+
+    def looks() -> None:
+        steps.append(gc.isenabled())
+        assert current_workflow_loop() is host.loop and host.loop.is_running()
+        assert guards.running
+
+    def several() -> str:
+        for _ in range(3):
+            host.loop.step(looks)
+            assert asyncio._get_running_loop() is None
+            assert not host.loop.is_running() and not guards.running
+        return "done"
+
+    assert host.loop.together(several) == "done"
+    assert steps == [False] * 3
+    assert gc.isenabled() and sys.get_asyncgen_hooks() == hooks
+
+
+def test_an_error_in_steps_that_are_made_together_leaves_nothing_behind(host: Host) -> None:
+    hooks = sys.get_asyncgen_hooks()
+
+    def fails() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        host.loop.together(lambda: host.loop.step(fails))
+    assert gc.isenabled() and sys.get_asyncgen_hooks() == hooks
+    assert asyncio._get_running_loop() is None and not guards.running
+    host.loop.step(lambda: None)
+    assert gc.isenabled() and sys.get_asyncgen_hooks() == hooks
+
+
+async def test_steps_that_are_made_together_from_a_task_give_it_back(host: Host) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def several() -> None:
+        host.loop.step(lambda: None)
+        assert asyncio.get_running_loop() is loop
+
+    host.loop.together(several)
+    assert (asyncio.get_running_loop(), asyncio.current_task()) == (loop, task)
+
+
+def test_a_run_that_was_dropped_makes_no_steps_together(host: Host) -> None:
+    host.loop.drop()
+    with pytest.raises(RunDropped):
+        host.loop.together(lambda: None)
 
 
 def test_a_collector_that_was_off_stays_off(host: Host) -> None:

@@ -101,6 +101,44 @@ def test_a_longer_step_is_interrupted(dog: Watchdog, clock: Clock) -> None:
     sum(range(100_000))
 
 
+def test_steps_that_are_made_together_are_watched_one_by_one(
+    dog: Watchdog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host(watchdog=dog)
+
+    def nearly_too_long() -> None:
+        clock.now += 1.9
+        dog.check()
+
+    host.loop.together(lambda: [host.loop.step(nearly_too_long) for _ in range(20)])
+    assert caplog.records == []
+    assert dog._notes == {}
+
+
+def test_one_of_many_steps_that_takes_too_long_is_interrupted(
+    dog: Watchdog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host(watchdog=dog)
+    done: list[int] = []
+
+    def too_long() -> None:
+        with dog_lifted():
+            elsewhere(lambda: overdue(dog, clock))
+        spin()
+
+    def several() -> None:
+        for number in range(3):
+            host.loop.step(too_long if number == 1 else lambda: None)
+            done.append(number)
+
+    with pytest.raises(StepTooLong):
+        host.loop.together(several)
+    assert done == [0]
+    assert len(caplog.records) == 1
+    assert dog._notes == {}
+    host.loop.drop()
+
+
 def test_a_process_that_was_stopped_is_no_long_step(dog: Watchdog, clock: Clock) -> None:
     def step() -> None:
         clock.now = 3_600
