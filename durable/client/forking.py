@@ -2,13 +2,14 @@
 
 Two sorts of places can be kept up to. Behind all that an input led to, the fork waits as the run did. At an input, what
 that led to is left out: the code decides anew, so that mended code can do otherwise. What the run waited for there is
-begun again for the fork: its activities are scheduled, its timers count on. The fork has ids of its own; the random
-numbers of its past (and the order of sets) are those of the run that it was.
+begun again for the fork: its activities are scheduled, its timers count on; its children are told of in
+`forked_children`. The fork has ids of its own; the random numbers of its past (and the order of sets) are those of the
+run that it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,26 @@ from durable.backends.records import (
     Head,
     HeldLease,
     HistoryRange,
+    InstanceRef,
     InstanceView,
     NewActivity,
     NewInstance,
     NewMessage,
+    StartChild,
 )
+from durable.client.forked_children import Begun, own_ids, read_children
 from durable.client.verdicts import is_accepted
 from durable.core import messages
 from durable.core.definition import ActivityOptions
-from durable.core.events import ActivityScheduled, Decision, Event, Input, RunStarted, encode_event
+from durable.core.events import (
+    ActivityScheduled,
+    ChildScheduled,
+    Decision,
+    Event,
+    Input,
+    RunStarted,
+    encode_event,
+)
 from durable.core.failure import failure_of
 from durable.core.history import ENDINGS, decode_history
 from durable.core.ids import first_token, new_run_id, new_token, open_token
@@ -54,16 +66,31 @@ class Fork:
         _check(history, at, view.instance_id)
         self._begins_again = isinstance(history[at - 1], Input)
         self._events = history[:at]
+        self._children: list[Begun] = []
         self.run_id = new_run_id()
         self.instance_id = self.run_id if id is None else id
 
-    def instance(self) -> tuple[NewInstance, Checkpoint | None]:
-        """The run to be made, and what schedules its activities once it is."""
+    async def read_children(self) -> None:
+        """Look what has become of those that were not over. Raises ``ValueError`` if one is in the way."""
         waits = unanswered(self._events)
+        where = f"instance {self._view.instance_id!r} cannot be forked at event {self._at}"
+        self._children = await read_children(self._client.store, self._view, waits.children.values(), where)
+
+    def instance(self) -> tuple[NewInstance, Checkpoint | None]:
+        """The run to be made, and what schedules its activities and children once it is."""
+        waits = unanswered(self._events)
+        fork = InstanceRef(instance_id=self.instance_id, run_id=self.run_id)
+        children = {
+            child.asked.number: child.again(
+                fork, self._view.run_id, self._events, self._client.clock.now_us()
+            )
+            for child in self._children
+            if not child.has_ended_by_itself
+        }
         begun_again = [asked for asked in waits.activities.values() if not _options(asked).at_most_once]
         # Open: the run may have asked for activities that its history does not hold yet (they run without a row).
         token = first_token(self.run_id) if self._begins_again else open_token()
-        head = Head(number=self._at, token=new_token() if begun_again else token)
+        head = Head(number=self._at, token=new_token() if begun_again or children else token)
         first = self._events[0]
         assert isinstance(first, RunStarted)
         started = replace(first, seed=first.seed or self._view.run_id)
@@ -73,13 +100,13 @@ class Fork:
             workflow=self._view.workflow,
             version=self._view.version,
             queue=self._view.queue,
-            events=(encode_event(started), *self._kept[1:]),
+            events=(encode_event(started), *self._past(children)),
             head=head,
             tags=self._view.tags,
             messages=tuple(self._answers(waits)),
-            lease=_lease() if begun_again else None,
+            lease=_lease() if begun_again or children else None,
         )
-        if not begun_again:
+        if not begun_again and not children:
             return new, None
         wake_at_us = PAST_US if self._begins_again or new.messages else waits.wake_at_us
         return new, Checkpoint(
@@ -89,12 +116,27 @@ class Fork:
             new_head=Head(number=self._at, token=token),
             events=(),
             activities=tuple(_again(asked) for asked in begun_again),
+            children=tuple(StartChild(instance=child, number=number) for number, child in children.items()),
             wake_at_us=wake_at_us,
         )
 
+    def _past(self, children: Mapping[int, NewInstance]) -> Iterator[bytes]:
+        """The stored events behind the first. Children that are begun again are the fork's own there."""
+        for event, stored in zip(self._events[1:], self._kept[1:], strict=True):
+            if isinstance(event, ChildScheduled) and event.number in children:
+                yield encode_event(own_ids(event, children[event.number]))
+            else:
+                yield stored
+
     def _answers(self, waits: Unanswered) -> Sequence[NewMessage]:
-        """What has happened already and must not happen twice: messages were sent, careful activities have begun."""
+        """What has happened already and must not happen twice.
+
+        Messages were sent, careful activities have begun, children have come to their end.
+        """
         found = [(messages.OUTCOME, number, f"{number} delivered") for number in waits.sends]
+        for child in self._children:
+            if child.has_ended_by_itself:
+                found.append((messages.CHILD_CLOSED, child.asked.number, child.end()))
         for number, asked in waits.activities.items():
             if _options(asked).at_most_once:
                 error = WorkerLost(
@@ -122,11 +164,13 @@ async def read_fork(client: Client, view: InstanceView, at: int, id: str | None)
         raise ValueError(
             f"instance {view.instance_id!r} has events 1 to {len(stored)}; it cannot be forked at {at!r}"
         )
-    return Fork(client, view, stored, at, id)
+    fork = Fork(client, view, stored, at, id)
+    await fork.read_children()
+    return fork
 
 
 async def schedule(client: Client, checkpoint: Checkpoint) -> None:
-    """Schedule a fork's activities. Raises `BackendError` if the store does not take them."""
+    """Schedule a fork's activities and children. Raises `BackendError` if the store does not take them."""
     verdict = (await client.store.commit([checkpoint])).items[0]
     if not is_accepted(verdict):
         raise BackendError(
@@ -145,13 +189,6 @@ def _check(history: Sequence[Event], at: int, instance_id: str) -> None:
         behind = f", or at {after}, behind all that it asked for" if after else ""
         raise ValueError(
             f"{where}: it is in the middle of a step. Fork it at {before}, where the step begins{behind}"
-        )
-    children = unanswered(history[:at]).children
-    if children:
-        number, child = next(iter(children.items()))
-        raise ValueError(
-            f"{where}: its child {child.instance_id!r} (command {number}) runs there, and will tell nobody but "
-            "its parent. Fork it before the child is started, or behind its end"
         )
 
 

@@ -292,11 +292,13 @@ class Instance(Generic[R_co]):
 
         ``at`` is the number of an event (`history`): an input (``run_started``, ``activity_completed``, ...), and what
         that led to is decided anew; or the last that an input led to, and the fork waits as the run did. Activities
-        that were not over there are begun again; those with ``at_most_once`` raise `WorkerLost`. ``id`` defaults to a
-        random one. Tags are kept; parent, timeout, status and variables are not.
+        that were not over there are begun again; those with ``at_most_once`` raise `WorkerLost`. A child that was not
+        over there but has completed or failed since is not: the fork gets that end. One that was terminated or
+        cancelled since is begun again, as the fork's own. ``id`` defaults to a random one. Tags are kept; parent,
+        timeout, status and variables are not.
 
-        Raises ``ValueError`` for an event at which there can be no fork (it says which are near), `InstanceNotFound`,
-        `InstanceAlreadyExists`.
+        Raises ``ValueError`` for an event at which there can be no fork (it says which are near, or which child still
+        runs), `InstanceNotFound`, `InstanceAlreadyExists`.
         """
         forked: Instance[R_co] = await self._client.fork(await self._view(), at, id, self._definition)
         return forked

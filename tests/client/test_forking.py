@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +77,40 @@ async def parent() -> list[Any]:
     return await ordering("x")
 
 
-DEFINITIONS = [ordering, taking_care, parent, step, held, careful]
+@durable.workflow
+async def hearing(fails: bool) -> list[str]:
+    word = await go.receive()
+    name = await held("one")
+    if fails:
+        raise ArithmeticError(name)
+    return [word, name]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@durable.workflow
+async def sending(fails: bool, id: str | None) -> list[str] | str:
+    child = durable.start(hearing, fails, id=id)
+    await child.started()
+    await child.signal(go, "sent")
+    try:
+        return await child
+    except ArithmeticError:
+        return "it failed"
+
+
+DEFINITIONS = [ordering, taking_care, parent, hearing, sending, step, held, careful]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "mysql"])
 async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Client]:
     executed.clear()
     global release
     release = asyncio.Event()
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/fork.db"
-    async with durable.connect(url) as client:
-        yield client
+    async with AsyncExitStack() as stack:
+        url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/fork.db"
+        if request.param in ("postgres", "mysql"):
+            server = request.getfixturevalue(f"{request.param}_server")
+            url = await stack.enter_async_context(server.database())
+        yield await stack.enter_async_context(durable.connect(url))
 
 
 async def _finished(client: Client) -> durable.Instance[list[Any]]:
@@ -171,18 +196,82 @@ async def test_what_is_at_most_once_does_not_begin_a_second_time(client: Client)
     assert executed["careful"] == 1
 
 
-async def test_a_child_that_runs_is_in_the_way(client: Client) -> None:
+async def test_a_child_that_still_runs_is_in_the_way(client: Client) -> None:
     async with durable.Worker(client, DEFINITIONS):  # type: ignore[list-item]
         original = await client.create_instance(parent)
         await until(lambda: executed["one"], "the child")
         history = await original.history()
-        with pytest.raises(ValueError, match=r"its child .* runs there"):
+        with pytest.raises(ValueError, match=r"its child .* runs there and still does"):
             await original.fork(len(history))
         fork = await original.fork(1)
         await until(lambda: executed["one"] == 2, "the fork's own child")
         for instance in (original, fork):
             await instance.terminate()
         release.set()
+
+
+async def _behind(original: durable.Instance[Any], kind: str) -> int:
+    await _eventually(original, kind)
+    return _number(await original.history(), kind)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_fork_is_told_of_the_end_of_a_child_that_has_ended_since(client: Client, fails: bool) -> None:
+    async with durable.Worker(client, DEFINITIONS):  # type: ignore[list-item]
+        original = await client.create_instance(sending, fails, None)
+        at = await _behind(original, "send_resolved")
+        release.set()
+        expected = await original.result(timeout=10)
+        assert expected == ("it failed" if fails else ["sent", "one"])
+        fork = await original.fork(at)
+        assert await fork.result(timeout=10) == expected
+        assert executed["one"] == 1  # a child is begun once
+    assert await client.audit() == []
+
+
+@pytest.mark.parametrize("id", [None, "a-child"])
+async def test_a_child_that_was_cut_off_is_begun_again_with_what_it_had_been_sent(
+    client: Client, id: str | None
+) -> None:
+    async with durable.Worker(client, DEFINITIONS):  # type: ignore[list-item]
+        original = await client.create_instance(sending, False, id)
+        at = await _behind(original, "send_resolved")
+        await until(lambda: executed["one"], "the child's step")
+        await original.terminate()
+        child_id = id or f"{original.run_id}/1"
+        await until(partial(_has_ended, client.get_instance(child_id)), "the child's end")
+        fork = await original.fork(at)
+        await until(lambda: executed["one"] == 2, "the child's step, again")
+        own_id = id or f"{fork.run_id}/1"
+        child = await client.get_instance(own_id).describe()
+        assert child.state == "running"
+        scheduled = next(e for e in await fork.history() if e.kind == "child_scheduled")
+        assert (scheduled.fields["instance_id"], scheduled.fields["run_id"]) == (own_id, child.run_id)
+        release.set()
+        assert await fork.result(timeout=10) == ["sent", "one"]
+        assert (await client.get_instance(own_id).describe()).state == "completed"
+    assert executed["one"] == 2
+    assert await client.audit() == []
+
+
+async def _has_ended(instance: durable.Instance[Any]) -> bool:
+    return (await instance.describe()).state == "terminated"
+
+
+async def test_a_child_that_is_to_be_begun_again_needs_its_id_and_its_beginning(client: Client) -> None:
+    async with durable.Worker(client, DEFINITIONS):  # type: ignore[list-item]
+        original = await client.create_instance(sending, False, "a-child")
+        at = await _behind(original, "child_started")
+        await original.terminate()
+        child = client.get_instance("a-child")
+        await until(partial(_has_ended, child), "the child's end")
+        usurper = await client.create_instance(ordering, "o", id="a-child")
+        with pytest.raises(ValueError, match="somebody else has its id now"):
+            await original.fork(at)
+        await usurper.terminate()
+        await child.delete()
+        with pytest.raises(ValueError, match="is not there, so that nobody knows how it ended"):
+            await original.fork(at)
 
 
 async def test_what_cannot_be_forked(client: Client) -> None:
