@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal
 
 Topic = Literal["workflow", "activity", "question", "closed", "reply"]
 """What may be there: a ready workflow or activity task, an unanswered question, a run that ended, an answer."""
 
 
-MAX_IDS = 10_000
-"""A listener that keeps more than this in mind is told to look at all."""
+Concerns = Callable[[Collection[str] | None], bool]
+"""Whether a ring about these instances (``None``: any) is worth being woken for."""
 
 
 class Bell:
@@ -39,9 +39,9 @@ class Bell:
             for listener in self._waiting.get(topic, ()):
                 listener.hear(ids)
 
-    def listen(self, *topics: Topic) -> Listener:
-        """A listener of these topics; close it after use."""
-        listener = Listener(self, topics)
+    def listen(self, *topics: Topic, concerns: Concerns | None = None) -> Listener:
+        """A listener of these topics; close it after use. With ``concerns`` it is woken where that says so."""
+        listener = Listener(self, topics, concerns)
         for topic in topics:
             self._waiting.setdefault(topic, set()).add(listener)
         return listener
@@ -55,20 +55,16 @@ class Bell:
 class Listener:
     """One who waits. What rings while nobody waits is kept until the next `wait`."""
 
-    def __init__(self, bell: Bell, topics: tuple[Topic, ...]) -> None:
+    def __init__(self, bell: Bell, topics: tuple[Topic, ...], concerns: Concerns | None = None) -> None:
         self._bell = bell
         self.topics = topics
-        self.heard: Collection[str] | None = ()
-        """The instances that the rings which ended the last `wait` were about; ``None``: look at all."""
-        self._ids: set[str] | None = set()
+        self._concerns = concerns
         self._event = asyncio.Event()
 
     def hear(self, ids: Collection[str] | None = None) -> None:
         """Be woken, now or at the next `wait`. ``ids``: see `Bell.ring`."""
-        if ids is None or self._ids is None or len(self._ids) > MAX_IDS:
-            self._ids = None
-        else:
-            self._ids.update(ids)
+        if self._concerns is not None and not self._concerns(ids):
+            return
         self._event.set()
 
     async def wait(self, timeout_seconds: float | None) -> bool:
@@ -78,7 +74,6 @@ class Listener:
                 await self._event.wait()
         rang = self._event.is_set()
         self._event.clear()
-        self.heard, self._ids = self._ids, set()
         return rang
 
     def close(self) -> None:

@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from durable.backends.contract import Backend
 from durable.backends.records import CLOSED_STATES, InstanceRef, InstanceView, State
-from durable.backends.wakeup import MAX_IDS, Listener
+from durable.backends.wakeup import Listener
 from durable.client.nearby import Nearby
 from durable.errors import BackendError
 
 FIRST_POLL_SECONDS = 0.05
 FIRST_POLL_IF_HEARD_SECONDS = 0.5
 """Where the bell rings for other processes, too, a look is for what it has missed."""
+MAX_UNHEARD = 10_000
 LINGER_SECONDS = 1.0
 """How long the bell is listened to when nobody waits any more: soon somebody may again."""
 
@@ -78,7 +79,7 @@ class Waiting:
         if ref.instance_id not in self._unheard:
             self._wanted[ref] = None
         if self._listener is None:
-            self._listener = self._store.bell.listen("closed")
+            self._listener = self._store.bell.listen("closed", concerns=self._concerns)
             self._task = loop.create_task(self._look(self._listener))
         elif self._wanted:
             self._listener.hear(())
@@ -89,7 +90,7 @@ class Waiting:
 
     def born(self, instance_id: str) -> None:
         """This instance was made just now: there is no need to look whether it has ended, before the bell says so."""
-        if self._listener is not None and len(self._unheard) < MAX_IDS:
+        if self._listener is not None and len(self._unheard) < MAX_UNHEARD:
             self._unheard.add(instance_id)
 
     def told(self, instance_id: str, run_id: str, ending: Ending) -> None:
@@ -140,10 +141,11 @@ class Waiting:
                 asked = [ref for ref in self._wanted if self._is_awaited(ref)]
                 self._wanted = {}
                 if asked:
-                    with contextlib.suppress(BackendError):  # then they are looked at when they are polled next
+                    with contextlib.suppress(
+                        BackendError
+                    ):  # then they are looked at when they are polled next
                         self._looked(asked, (await self._store.get(asked)).items)
                 rang = await listener.wait(self._until_poll())
-                self._heard(listener.heard)
         except Exception as error:
             self._fail(error)
         finally:
@@ -172,7 +174,8 @@ class Waiting:
         at = self._polls[0].at if self._polls else 0.0
         return max(0.0, at - asyncio.get_running_loop().time())
 
-    def _heard(self, ids: Collection[str] | None) -> None:
+    def _concerns(self, ids: Collection[str] | None) -> bool:
+        """The bell rings for runs that ended: which of them are to be looked at, and whether there are any."""
         if ids is None:
             self._unheard.clear()
         else:
@@ -181,6 +184,7 @@ class Waiting:
             for ref in self._futures.get(instance_id, ()):
                 if not any(worker.is_ending(ref.run_id) for worker in self._nearby):
                     self._wanted[ref] = None
+        return bool(self._wanted)
 
     def _looked(self, refs: Collection[InstanceRef], views: Collection[InstanceView | None]) -> None:
         for ref, view in zip(refs, views, strict=True):

@@ -551,6 +551,7 @@ class WorkflowTasks:
 
     def _evict(self, warm: WarmRun) -> None:
         if warm.ending:
+            warm.ending = False
             self._parts.client.waiting.look(warm.task.instance_id)
         self._give_back(warm, warm.results)
         warm.results.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from durable.backends.wakeup import Bell, Listener, Topic
+from durable.backends.wakeup import Bell, Concerns, Listener, Topic
 
 
 class HearingBell(Bell):
@@ -16,9 +16,9 @@ class HearingBell(Bell):
         self._listening = listening
         self.hears_others = True
 
-    def listen(self, *topics: Topic) -> Listener:
-        """A listener of these topics; close it after use."""
-        listener = super().listen(*topics)
+    def listen(self, *topics: Topic, concerns: Concerns | None = None) -> Listener:
+        """See `Bell`."""
+        listener = super().listen(*topics, concerns=concerns)
         self._listeners.add(listener)
         if len(self._listeners) == 1:
             self._listening(True)
