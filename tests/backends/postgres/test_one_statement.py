@@ -31,7 +31,11 @@ from durable.backends.records import (
     part_of,
 )
 from durable.backends.sql.rows import RUN_COLUMNS
-from durable.backends.sql.server.tables import META, TABLES
+from durable.backends.sql.server import one_statement
+from durable.backends.sql.server.loading import RUN_KEY
+from durable.backends.sql.server.plain_claims import LEASE_PLAIN
+from durable.backends.sql.server.session import Wanted
+from durable.backends.sql.server.tables import META, TABLES, Kind
 from durable.testing import servers
 from durable.testing.conformance import ManualClock
 from durable.testing.conformance.specimens import activity, child, claimant, done, held, message, new, step
@@ -266,3 +270,26 @@ async def test_tasks_go_with_their_run(store: Any, sent: Sent, postgres_url: str
     assert (await store.commit([done(scheduled[0])])).items == [Accepted()]
     assert len(sent.texts) == 1
     assert {row[3] for row in (await _rows(postgres_url))["activities"]} == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns", "values"),
+    [
+        (one_statement.MAKE, one_statement._NEW, ()),
+        (one_statement.move(closed=True, read=True, cleared=True), one_statement._STEP, ()),
+        (LEASE_PLAIN, RUN_KEY, (1, "w1", "t", 5, 5)),
+    ],
+)
+async def test_rows_are_found_by_key_whatever_the_size_of_the_tables(
+    store: Any, sql: str, columns: dict[str, Kind], values: tuple[Any, ...]
+) -> None:
+    """On small tables another index may look cheaper; the plan is kept when they have grown."""
+    text, parameters = store._database._texts.plain(sql, values, Wanted(columns, [[None] * len(columns)]))
+    async with store._database._pool.lent() as loan:
+        await loan.connection.execute(f"PREPARE it AS {text}")
+        plan = await loan.connection.fetch(f"EXPLAIN EXECUTE it({', '.join(['NULL'] * len(parameters))})")
+        await loan.connection.execute("DEALLOCATE it")
+        loan.sound = True
+    scans = [row[0] for row in plan if " Scan " in row[0] and " CTE Scan " not in f" {row[0]}"]
+    tables = [line for line in scans if "Function Scan" not in line and "Subquery Scan" not in line]
+    assert tables and all("_pkey on" in line for line in tables), plan

@@ -84,6 +84,13 @@ class Calls:
             self._ring(topics, set())
         return result
 
+    async def _alone(self, work: Callable[[Session], Awaitable[R]]) -> R:
+        """Do this, which is one statement, as a transaction of its own. See `Database.one_statement`."""
+        try:
+            return await repeated(self._database.url, lambda: self._database.alone(work))
+        except Culprit as error:
+            raise BackendError(f"{self._database.url} refuses a statement: {error}") from error
+
     async def _read(self, work: Callable[[Session], Awaitable[R]]) -> R:
         """Look at what was committed so far."""
         try:

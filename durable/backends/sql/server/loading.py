@@ -155,9 +155,17 @@ def _without(
 
 
 async def load_runs(
-    session: Session, ledger: Ledger, instance_ids: Collection[str], *, locks: bool = True
+    session: Session,
+    ledger: Ledger,
+    instance_ids: Collection[str],
+    *,
+    locks: bool = True,
+    only_had: bool = False,
 ) -> set[str]:
-    """Lock the current runs of instances, and set the ledger's time; gives those that are busy."""
+    """Lock the current runs of instances, and set the ledger's time; gives those that are busy.
+
+    ``only_had``: it is no matter why the others were not had, and the ledger says nothing of them.
+    """
     if not instance_ids:
         await _set_time(session, ledger)
         return set()
@@ -168,7 +176,8 @@ async def load_runs(
         ledger.now_us = ledger.now_us or row[0]
         ledger.add_run(row[2], row[1:])
         del missing[row[2]]
-    if not missing:
+    if not missing or only_had:
+        await _set_time(session, ledger)
         return set()
     busy = await _busy(session, ledger, missing) if locks else set()
     await _set_time(session, ledger)

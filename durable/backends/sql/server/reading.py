@@ -49,7 +49,7 @@ def _joined(rows: Iterable[tuple[int, int, bytes, str | None]], beyond: int) -> 
     events: list[bytes] = []
     expected = None
     for first, last, blob, lengths in rows:
-        some = _whole(blob, lengths, last - first + 1)
+        some = whole(blob, lengths, last - first + 1)
         if some is None or (expected is not None and first != expected):
             break
         expected = last + 1
@@ -57,7 +57,8 @@ def _joined(rows: Iterable[tuple[int, int, bytes, str | None]], beyond: int) -> 
     return tuple(events)
 
 
-def _whole(blob: bytes, lengths: str | None, count: int) -> list[bytes] | None:
+def whole(blob: bytes, lengths: str | None, count: int) -> list[bytes] | None:
+    """The events of a row of the history, if it has so many."""
     try:
         events = split_events(blob, lengths)
     except (ValueError, TypeError):

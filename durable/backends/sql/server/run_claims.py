@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from durable.backends.records import (
+    MAX_CLAIMS,
     MAX_MESSAGES_PER_TASK,
     ChildRef,
     Claimant,
@@ -36,6 +37,7 @@ from durable.backends.sql.server.loading import (
     part,
     same,
 )
+from durable.backends.sql.server.plain_claims import lease_plain
 from durable.backends.sql.server.reading import Wish, read_events
 from durable.backends.sql.server.saving import save
 from durable.backends.sql.server.session import Query, Row, Session, Topics, Wanted
@@ -49,8 +51,9 @@ _ACTIVITY_KIND: dict[str, Kind] = {"queue": "id", "name": "id"}
 _OF_KIND = same("i", _KIND)
 NOW = "SELECT 'now', @now, 0, '', ''"
 READY = (
-    "SELECT 'ready', i.claimable_at_us, i.part, i.instance_id, i.run_id FROM @instances AS i "
-    f"WHERE {_OF_KIND} AND i.claimable_at_us <= @now ORDER BY i.claimable_at_us, i.instance_id LIMIT ?"
+    f"SELECT CASE WHEN i.sent = 0 AND i.claims < {MAX_CLAIMS} THEN 'plain' ELSE 'ready' END, i.claimable_at_us, "
+    f"i.part, i.instance_id, i.run_id FROM @instances AS i WHERE {_OF_KIND} AND i.claimable_at_us <= @now "
+    "ORDER BY i.claimable_at_us, i.instance_id LIMIT ?"
 )
 NEXT_READY = (
     "SELECT 'next', i.claimable_at_us, i.part, i.instance_id, i.run_id FROM @instances AS i "
@@ -60,7 +63,7 @@ _OWN = (
     "i.ready_at_us, i.part, i.instance_id, i.run_id FROM @instances AS i WHERE i.lease_owner = ? "
     f"AND i.state = 'running' AND {_OF_KIND}"
 )
-OWN = f"SELECT 'ready', {_OWN} AND i.ready_at_us <= @now ORDER BY i.ready_at_us, i.instance_id LIMIT ?"
+OWN = f"SELECT 'own', {_OWN} AND i.ready_at_us <= @now ORDER BY i.ready_at_us, i.instance_id LIMIT ?"
 NEXT_OWN = f"SELECT 'next', {_OWN} AND i.ready_at_us > @now ORDER BY i.ready_at_us, i.instance_id LIMIT 1"
 _OVERDUE = "i.overdue_at_us, i.part, i.instance_id, i.run_id FROM @instances AS i WHERE i.overdue_at_us"
 OVERDUE = f"SELECT 'overdue', {_OVERDUE} <= @now ORDER BY i.overdue_at_us LIMIT ?"
@@ -127,7 +130,10 @@ class HandedRun(NamedTuple):
 
 @dataclass(slots=True)
 class Look:
-    """What is due, each with its time, and what comes next. ``tried``: their locks were asked for already."""
+    """What is due, each with its time, and what comes next. ``tried``: their locks were asked for already.
+
+    ``plain``: the ids of runs, by instance, that are ready and were never sent anything.
+    """
 
     now_us: int = 0
     ready: dict[str, int] = field(default_factory=dict)
@@ -137,6 +143,7 @@ class Look:
     others: Topics = field(default_factory=set)
     """What there is beside runs, for the same worker."""
     tried: set[str] = field(default_factory=set)
+    plain: dict[str, str] = field(default_factory=dict)
 
     @property
     def nothing(self) -> bool:
@@ -158,13 +165,17 @@ class Look:
 
 def seen(rows: Iterable[Row]) -> Look:
     """Sort what a look has found, longest due first."""
-    look = Look()
+    look, own = Look(), set[str]()
     for what, at_us, _, instance_id, run_id in sorted(rows, key=lambda row: (row[1], row[3], row[4])):
         match what:
             case "now":
                 look.now_us = at_us
-            case "ready":
+            case "ready" | "own" | "plain":
                 look.ready.setdefault(instance_id, at_us)
+                if what == "own":
+                    own.add(instance_id)
+                elif what == "plain":
+                    look.plain[instance_id] = run_id
             case "overdue":
                 look.overdue.setdefault(instance_id, at_us)
             case "closing":
@@ -173,6 +184,8 @@ def seen(rows: Iterable[Row]) -> Look:
                 look.others.add(what)
             case _:
                 look.following.append((at_us, instance_id))
+    for name in own:
+        look.plain.pop(name, None)
     return look
 
 
@@ -192,14 +205,47 @@ class RunClaims:
         """Whether this is the repetition of a claim that was handed something."""
         return bool((self._last_stalled if stalled else self._last).again(claimant)[1])
 
+    async def claim_plain(
+        self, session: Session, claimant: Claimant, limit: int, look: Look
+    ) -> tuple[list[WorkflowTask], Look]:
+        """The plain ones among the first ``limit`` of what is due, and as many behind them as others have taken; and
+        what is left, of which the general claim takes the rest. Not for a claim that is repeated.
+        """
+        due = list(look.ready)
+        others = sum(name not in look.plain for name in due[:limit]) + len(look.overdue) + len(look.closing)
+        if (room := limit - others) <= 0:
+            return [], look
+        keys = [RunKey(name, look.plain[name]) for name in due if name in look.plain]
+        # Before it is known which: should the reply be lost, the rows' token tells.
+        self._last.remember(claimant, 0, [HandedRun("run", *key) for key in keys])
+        now_us, tasks = await lease_plain(session, claimant, room, keys)
+        self._last.remember(claimant, 0, [HandedRun("run", one.instance_id, one.run_id) for one in tasks])
+        taken = {one.instance_id for one in tasks}
+        gone = taken if len(tasks) == room else look.plain.keys()
+        left = look.fresh()
+        left.now_us = now_us or look.now_us
+        left.ready = {name: at_us for name, at_us in look.ready.items() if name not in gone}
+        left.following += [(left.now_us + claimant.lease_us, "") for _ in tasks[:1]]
+        timers = [one.wake_at_us for one in tasks if one.wake_at_us is not None]
+        left.following += [(at_us, "") for at_us in timers if at_us > left.now_us]
+        return tasks, left
+
     async def claim(
-        self, session: Session, claimant: Claimant, limit: int, found: Look
+        self,
+        session: Session,
+        claimant: Claimant,
+        limit: int,
+        found: Look,
+        had: Sequence[WorkflowTask] = (),
     ) -> tuple[list[Task], Look]:
-        """Up to ``limit`` of what the look has found, in a transaction; and what is left after that."""
-        until_us, before = self._last.again(claimant)
+        """Up to ``limit`` of what the look has found, in a transaction; and what is left after that.
+
+        ``had``: what the same claim was handed as plain runs.
+        """
+        until_us, before = (0, []) if had else self._last.again(claimant)
         ledger, look = Ledger(0), found.fresh()
         look.tried.update([*list(look.overdue)[:limit], *list(look.ready)[:limit]])
-        await load_runs(session, ledger, look.tried)
+        await load_runs(session, ledger, look.tried, only_had=True)
         new_until_us = ledger.now_us + claimant.lease_us
         items = await _still_handed(session, claimant, until_us, before)
         items += _take_overdue(ledger, claimant, look, limit - len(items))
@@ -207,7 +253,8 @@ class RunClaims:
         items += await _take_ready(session, ledger, claimant, look, limit - len(items), _take_if_ready)
         await save(session, ledger)
         # Before the commit: its reply may be lost too. What was not committed is not handed out again.
-        self._last.remember(claimant, until_us if before else new_until_us, [key for key, _ in items])
+        keys = [HandedRun("run", one.instance_id, one.run_id) for one in had] + [key for key, _ in items]
+        self._last.remember(claimant, until_us if before else new_until_us, keys)
         names = {key.instance_id for key, _ in items}
         if any(name in names for _, name in look.following):
             look = await look_for_runs(session, claimant, 1)
@@ -221,7 +268,7 @@ class RunClaims:
         until_us, before = self._last_stalled.again(claimant)
         ledger, look = Ledger(0), found.fresh()
         look.tried.update(list(look.ready)[:limit])
-        await load_runs(session, ledger, look.tried)
+        await load_runs(session, ledger, look.tried, only_had=True)
         items = await _still_handed(session, claimant, until_us, before)
         items += await _take_ready(session, ledger, claimant, look, limit - len(items), _take_if_stalled)
         await save(session, ledger)
@@ -296,7 +343,7 @@ async def _take_ready(
     names, taken = list(look.ready), list[RunRow]()
     while names and len(taken) < limit:
         some, names = names[: limit - len(taken)], names[limit - len(taken) :]
-        await load_runs(session, ledger, [name for name in some if name not in look.tried])
+        await load_runs(session, ledger, [name for name in some if name not in look.tried], only_had=True)
         for name in some:
             del look.ready[name]
             row = ledger.runs.get(name)

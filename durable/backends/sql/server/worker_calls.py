@@ -76,16 +76,27 @@ class WorkerCalls(Calls):
         """See the contract."""
         look = await self._read(lambda session: look_for_runs(session, claimant, max(0, limit)))
         self._hint(look.others)
+        had: list[WorkflowTask] = []
         items: list[WorkflowTask | Overdue | Closing] = []
+        again = self._run_claims.again(claimant, stalled=False)
+        order = {name: n for n, name in enumerate(look.ready)} if look.plain else {}
+        if look.plain and self._database.one_statement and not again and limit > 0:
+            found = look
+            had, look = await self._alone(
+                lambda session: self._run_claims.claim_plain(session, claimant, limit, found)
+            )
         left = look
-        if not look.nothing or self._run_claims.again(claimant, stalled=False):
+        if again or (not look.nothing and len(had) < limit):
 
             async def work(session: Session, _: Topics) -> None:
                 nonlocal left
-                items[:], left = await self._run_claims.claim(session, claimant, max(0, limit), look)
+                room = max(0, limit) - len(had)
+                items[:], left = await self._run_claims.claim(session, claimant, room, look, had)
 
             await self._write(work, lazy=True)
-        return Answer(now_us=left.now_us, items=items, next_wake_us=left.next_us)
+        if had and items:
+            items = sorted([*had, *items], key=lambda one: order.get(one.instance_id, -1))
+        return Answer(now_us=left.now_us, items=items or had, next_wake_us=left.next_us)
 
     async def claim_stalled_tasks(
         self, claimant: Claimant, limit: int, *, at_start: bool
