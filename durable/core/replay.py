@@ -150,8 +150,10 @@ class Run:
 
         self.loop.together(all_turns)
 
-    def retrace(self, history: Sequence[Event]) -> Iterator[int]:
+    def retrace(self, history: Sequence[Event], *, open_ended: bool | None = None) -> Iterator[int]:
         """`replay` of a run that has begun, a turn at a time: gives the number of the last event after each."""
+        if open_ended is not None:
+            self._open_ended = open_ended
         self.context.replaying = True
         try:
             for number, event, decisions in turns(history):
@@ -207,6 +209,12 @@ class Run:
         # A part that is not the last goes on at once: whoever takes the run over then need not wait for anything.
         first, *further = [part.outcome(self.loop.now_us) for part in parts[:-1]]
         return replace(first, further=(*further, last))
+
+    @property
+    def owed(self) -> list[Event]:
+        """What it has asked for that its history does not hold yet."""
+        asked, at_us = self._owed
+        return [decision_of(command, at_us) for command in asked]
 
     def _own_up(self) -> Part:
         """What history does not hold yet of the answer to its last event comes first."""

@@ -37,6 +37,7 @@ class TimeTravel:
         # What nobody has worked on yet ends with an input that was not applied.
         not_begun = recorded.begun is False or (recorded.begun is None and len(recorded.events) == 1)
         self._applied = recorded.events[:-1] if not_begun else recorded.events
+        self._open_ended = recorded.open_ended
         self.stops = (
             [turn.number + len(turn.decisions) for turn in turns(self._applied)] if self._applied else [0]
         )
@@ -55,7 +56,7 @@ class TimeTravel:
             known=known_exceptions(),
             trace=True,
         )
-        self._steps: Iterator[int] = self.run.retrace(self._applied)
+        self._steps: Iterator[int] = self.run.retrace(self._applied, open_ended=self._open_ended)
         self.number = 0
 
     @property

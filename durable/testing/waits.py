@@ -64,7 +64,7 @@ def is_authors(frame: FrameType) -> bool:
 
 def awaited(run: Run, history: Sequence[Event]) -> list[str]:
     """What the run waits for, in words: ``activity 'charge'``, ``signal 'approve'``, ``a condition``, ..."""
-    named = _named(history)
+    named = _named([*history, *run.owed])
     context = run.context
     found = [named[abs(number)] for number in sorted(context.pending, key=abs) if abs(number) in named]
     found += [f"a timer until {time_of(due_us).isoformat()}" for due_us in sorted(context.timers.values())]
@@ -129,7 +129,7 @@ def _waited_for(task: asyncio.Task[Any]) -> Iterator[asyncio.Task[Any]]:
 
 
 def _words_by_future(run: Run, history: Sequence[Event]) -> dict[int, str]:
-    named, context = _named(history), run.context
+    named, context = _named([*history, *run.owed]), run.context
     found = {id(p.future): named[abs(n)] for n, p in context.pending.items() if abs(n) in named}
     for name, inbox in context.inboxes.items():
         found |= {id(waiter): f"signal {name!r}" for waiter in inbox.waiters}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,17 @@ def test_the_tree_of_a_task_group_and_of_a_wait() -> None:
     assert top.below[0].awaits == "a timer until 2024-01-01T00:00:05+00:00"
     assert [branch.task.get_name() for branch in top.below[1].below] == ["innermost"]
     travel.close()
+
+
+def test_a_run_whose_last_activities_are_not_in_its_history_yet(file: Path, tmp_path: Path) -> None:
+    """Short activities have no row, and their schedules are written with their results: the export says so."""
+    header, first, *_ = file.read_text().splitlines()
+    told = {**json.loads(header), "begun": True}
+    opened, closed = tmp_path / "open.json", tmp_path / "closed.json"
+    opened.write_text("\n".join([json.dumps({**told, "open": True}), first]))
+    closed.write_text("\n".join([json.dumps(told), first]))
+    output = session(opened, "tasks", "awaits", "b", "n", "p first.done()", "q")
+    assert "does not follow" not in output
+    assert output.count("<- activity 'charge'") == 2
+    assert "(durable) False" in output
+    assert "does not follow its history" in session(closed, "q")
