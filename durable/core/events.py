@@ -415,17 +415,15 @@ def decode_event(stored: bytes) -> Event:
 
 def event_of(data: object) -> Event:
     """`decode_event` of a line that is parsed already. ``data`` is used up."""
+    try:
+        return _QUICKLY_READ[data["kind"], len(data)](data)  # type: ignore[index, arg-type]
+    except (KeyError, TypeError):
+        pass  # it is of another kind, or something is wrong
     if not isinstance(data, dict):
         raise ValueError("an event is a JSON object")
     kind = data.get("kind", "")
     if not isinstance(kind, str):
         raise ValueError(f"the kind of an event is a text, not {kind!r:.80}")
-    read = _QUICKLY_READ.get((kind, len(data)))
-    if read is not None:
-        try:
-            return read(data)
-        except KeyError:
-            pass
     data.pop("kind", None)
     cls = KINDS.get(kind)
     if cls is RunStarted:

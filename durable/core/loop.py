@@ -32,7 +32,7 @@ from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 from durable.core import guards
-from durable.core.ordering import OrderedLoop, RunFuture, RunTask
+from durable.core.ordering import HASH_MASK, OrderedLoop, RunFuture, RunTask
 from durable.core.watchdog import StepTooLong, Watchdog
 from durable.errors import ForbiddenInWorkflow
 
@@ -409,10 +409,7 @@ class WorkflowLoop(OrderedLoop):
             for handle in handles:
                 if handle._cancelled:
                     continue
-                callback = handle._callback  # type: ignore[attr-defined]
-                # A task's own step is a built-in, so tasks may yield as often as they like.
-                kind = type(callback)
-                self._rearming = callback if kind is MethodType or kind is FunctionType else None
+                self._rearming = callback = handle._callback  # type: ignore[attr-defined]
                 try:
                     handle._context.run(callback, *handle._args)  # type: ignore[attr-defined]
                 except BaseException as error:
@@ -423,6 +420,7 @@ class WorkflowLoop(OrderedLoop):
                 self._rearms = _NOTHING
                 self._last_round = False
                 self._bring_back()
+        self._rearming = None
         if self._stop is not None:
             raise self._stop
 
@@ -444,6 +442,8 @@ class WorkflowLoop(OrderedLoop):
         return self.host.issued() + self._created + self._completed
 
     def _rearmed_too_often(self, callback: Callable[..., object]) -> bool:
+        if not isinstance(callback, (MethodType, FunctionType)):
+            return False  # a task's own step is a built-in, and tasks may yield as often as they like
         progress = self._progress()
         count, since = self._rearms.get(callback, (0, progress))
         count = count + 1 if since == progress else 1
@@ -478,7 +478,7 @@ class WorkflowLoop(OrderedLoop):
         handle = _Handle(callback, args, self, context)
         if self._shut:
             self._refuse()
-        elif self._rearming is not None and callback == self._rearming and self._rearmed_too_often(callback):
+        elif callback == self._rearming and self._rearmed_too_often(callback):
             self._set_aside(handle)
         else:
             self._ready.append(handle)
@@ -556,9 +556,8 @@ class WorkflowLoop(OrderedLoop):
         """A future whose hash is the run's own."""
         if self._shut:
             self._refuse()
-        future = RunFuture.__new__(RunFuture)
-        future.order = self.next_hash()
-        RunFuture.__init__(future, loop=self)
+        future = RunFuture(loop=self)
+        self._last_hash = future.order = (self._last_hash + 1) & HASH_MASK
         return future
 
     def create_task(  # type: ignore[override]
@@ -577,7 +576,7 @@ class WorkflowLoop(OrderedLoop):
             coro.close()  # or it is reported as never awaited, which is not its author's fault
             self._refuse()
         task = RunTask.__new__(RunTask)
-        task.order = order = self.next_hash()
+        self._last_hash = task.order = order = (self._last_hash + 1) & HASH_MASK
         task.home = home = copy_context() if context is None else context
         self._created = created = self._created + 1
         RunTask.__init__(

@@ -34,7 +34,7 @@ from anyio._core._tasks import TaskHandle
 from durable.errors import ForbiddenInWorkflow
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 60) - 1
+HASH_MASK = (1 << 60) - 1
 
 
 class OrderedLoop(asyncio.AbstractEventLoop):
@@ -44,13 +44,13 @@ class OrderedLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, seed: str) -> None:
         # Not hash(str): it differs between processes. Multiplied, so that runs are far apart: their numbers are near.
-        self._last_hash = (zlib.crc32(seed.encode()) * _GOLDEN) & _MASK
+        self._last_hash = (zlib.crc32(seed.encode()) * _GOLDEN) & HASH_MASK
         self.tasks: dict[int, RunTask] = {}
         """The tasks that have not finished, by their hash. Strong references: asyncio itself keeps weak ones only."""
 
     def next_hash(self) -> int:
         """The hash for the next object of this run."""
-        self._last_hash = made = (self._last_hash + 1) & _MASK
+        self._last_hash = made = (self._last_hash + 1) & HASH_MASK
         return made
 
 

@@ -47,12 +47,12 @@ def input_bytes(event: Event, about: int) -> int:
 
 def most_bytes(asked: Asked) -> int:
     """An upper limit of `exact_bytes`, cheaply."""
-    if isinstance(asked, str):
-        return 4 * len(asked)
     if type(asked) is commands.ScheduleActivity:
         characters = len(asked.args) + len(asked.options) + len(asked.name) + len(asked.queue)
     elif type(asked) is commands.CompleteRun:
         characters = len(asked.result)
+    elif isinstance(asked, str):
+        return 4 * len(asked)
     else:
         characters = sum(_characters(getattr(asked, name)) for name in asked.__dataclass_fields__)
     return _MOST_FOR_THE_REST + _MOST_FOR_ONE_CHARACTER * characters
