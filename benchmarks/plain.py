@@ -23,4 +23,4 @@ def markdown(rows: Sequence[Row]) -> str:
     """The first row is the heading."""
     heading, *others = rows
     lines = [heading, ["---"] * len(heading), *others]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines).replace("|  |", "| |")
+    return "\n".join("|" + "".join(f" {cell} |" if cell else " |" for cell in row) for row in lines)

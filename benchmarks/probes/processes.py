@@ -6,6 +6,8 @@ machine with two cores the second worker has no core left that the first did not
 
 from __future__ import annotations
 
+import os
+
 from benchmarks.crew import Crew, Worked, measure
 from benchmarks.probes.reading import Reading
 from benchmarks.stores import Store
@@ -38,4 +40,10 @@ def _readings(who: str, worked: Worked) -> list[Reading]:
         Reading(name=f"{who}: CPU of the workers", value=worked.workers_us, unit="µs/wf"),
         Reading(name=f"{who}: CPU of the server", value=worked.server_us, unit="µs/wf"),
         Reading(name=f"{who}: cores at work, all three", value=worked.cores, unit="cores"),
+        Reading(name=f"{who}: what all cores would carry", value=_bound(worked), unit="wf/s"),
     ]
+
+
+def _bound(worked: Worked) -> float:
+    """If every core worked all the time, at the price that a workflow had."""
+    return (os.cpu_count() or 1) * 1e6 / (worked.clients_us + worked.workers_us + worked.server_us)

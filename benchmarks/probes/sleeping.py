@@ -90,7 +90,7 @@ async def _measure(url: str, count: int, *, cache_size: int, alarms: int) -> lis
         await until(lambda: len(_late) == alarms)
     readings = [
         Reading(name=f"{count:,} starts", value=count / seconds, unit="wf/s"),
-        Reading(name=f"memory a warm one of {count:,}", value=memory / 1024, unit="KB", aim="<= 6"),
+        Reading(name="memory of an instance, warm", value=memory / 1024, unit="KB", aim="<= 6"),
     ]
     return readings + (lateness(_late, "woken late", ("<= 15", "<= 100")) if alarms else [])
 

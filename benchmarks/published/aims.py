@@ -39,8 +39,8 @@ def table(all_of: All) -> str:
     for probe, reading, what, aim, at_least, unit in (
         ("W5", "woken late, p50", "W5: woken late, p50", 15.0, False, " ms"),
         ("W5", "woken late, p99", "W5: woken late, p99", 100.0, False, " ms"),
-        ("W5", "memory a warm one of 5,000", "W5: memory of a warm instance", 6.0, False, " KB"),
-        ("W5", "memory an evicted one of 5,000", "W5: memory of an evicted one", 0.5, False, " KB"),
+        ("W5", "memory of an instance, warm", "W5: memory of a warm instance", 6.0, False, " KB"),
+        ("W5", "memory of an instance, evicted", "W5: memory of an evicted one", 0.5, False, " KB"),
         ("W6", "from the lease's end to done", "W6: from the lease's end to done", 0.5, False, " s"),
         ("W9", "CPU, last against first", "W9: CPU a step at 10,000 events against 100", 1.1, False, " x"),
         ("W10", "4 against one", "W10: four worker processes against one", 1.3, True, " x"),

@@ -19,7 +19,7 @@ def sentence(made: Mapping[str, Any]) -> str:
     servers = [f"{SERVERS[name]} {version}" for name, version in machine.get("servers", {}).items()]
     packages = [f"{name} {version}" for name, version in machine["packages"].items()]
     parts = [
-        f"Measured {_minute(days[0])} to {_minute(days[-1])} UTC, on {machine['cores']} cores "
+        f"Measured {_minute(days[0])} to {_until(days)} UTC, on {machine['cores']} cores "
         f"({machine['processor']}), {machine['system']}, Python {machine['python']}, "
         + ", ".join([f"SQLite {machine['sqlite']}", *servers, *packages, *_peers(made)])
         + ".",
@@ -46,6 +46,11 @@ def _peers(made: Mapping[str, Any]) -> list[str]:
         for package, version in packages.items()
         if name.split("-")[0] in package
     ]
+
+
+def _until(days: list[str]) -> str:
+    """Without the day, if it is the same."""
+    return _minute(days[-1])[11 * (days[0][:10] == days[-1][:10]) :]
 
 
 def _minute(moment: str) -> str:
