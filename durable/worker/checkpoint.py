@@ -74,12 +74,10 @@ class Draft:
             case _:
                 assert_never(command)
 
-    def forget_stillborn(self, answered: Collection[int]) -> None:
-        """What is scheduled and cancelled (or answered) in one checkpoint has its events, but never becomes a task."""
-        if not self.activities:
-            return
-        over = {new.number for new in self.activities} & {*self.withdrawn, *answered}
-        if over:
+    def forget_stillborn(self) -> None:
+        """What is scheduled and cancelled in one checkpoint has its events, but never becomes a task."""
+        if self.activities and self.withdrawn:
+            over = {new.number for new in self.activities} & {*self.withdrawn}
             self.activities = [new for new in self.activities if new.number not in over]
             self.withdrawn = [number for number in self.withdrawn if number not in over]
 
@@ -135,9 +133,11 @@ def checkpoint_of(
     events = outcome.events if not kept else outcome.events[: len(outcome.events) - kept]
     draft = Draft(task)
     for command in asked:
-        draft.add(command, leases.get(getattr(command, "number", 0)))
+        number = getattr(command, "number", 0)
+        if number not in answered or not isinstance(command, commands.ScheduleActivity):
+            draft.add(command, leases.get(number))
     close, next_run = _end(task, outcome.end, outcome)
-    draft.forget_stillborn(answered)
+    draft.forget_stillborn()
     return Checkpoint(
         instance_id=task.instance_id,
         run_id=task.run_id,
