@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module, util
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.names import store_and_loop
@@ -36,6 +37,39 @@ def text(figures: Sequence[Figures]) -> str:
     return "\n".join(lines)
 
 
+def draw_ratios(title: str, ratios: Mapping[str, Mapping[str, float]], beside: Path) -> Path | None:
+    """Bars of how many times something is something else, by name; ``None`` without matplotlib, or without bars."""
+    if util.find_spec("matplotlib") is None or not ratios:
+        return None
+    picture = import_module("matplotlib.figure").Figure(
+        figsize=(8, 0.24 * len(ratios) + 1.0), layout="constrained"
+    )
+    axes = picture.add_subplot()
+    medians = [ratio["median"] for ratio in ratios.values()]
+    below = [ratio["median"] - ratio["least"] for ratio in ratios.values()]
+    above = [ratio["most"] - ratio["median"] for ratio in ratios.values()]
+    colours = [COLOURS.get(name.rpartition("/")[2].split(",")[0], "#aa3377") for name in ratios]
+    axes.barh(
+        list(ratios), medians, xerr=(below, above), color=colours, capsize=2, error_kw={"linewidth": 0.8}
+    )
+    axes.axvline(1.0, color="#cc6677", linewidth=1.0)
+    axes.set_xscale("log")
+    axes.set_xlim(left=min(0.8, *medians) * 0.9)  # else the bar of the smallest has no length
+    _light(axes, title)
+    axes.invert_yaxis()
+    path = beside.with_suffix(".svg")
+    picture.savefig(path)
+    return path
+
+
+def _light(axes: Any, title: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _name(one: Figures) -> str:
     return f"{one.workload} {store_and_loop(one.store, one.loop)}" + (" *" if one.conditions.busy else "")
 
@@ -62,11 +96,7 @@ def _picture(figures: Sequence[Figures], path: Path) -> None:
         below = [value.median - value.least for value in values]
         above = [value.most - value.median for value in values]
         axes.barh(names, medians, xerr=(below, above), color=colours, capsize=2, error_kw={"linewidth": 0.8})
-        axes.set_title(title, fontsize=10)
-        axes.tick_params(labelsize=8)
-        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        _light(axes, title)
         if logarithmic:
             axes.set_xscale("log")
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks import chart
 from benchmarks.conditions import machine
 from benchmarks.peers import report
 from benchmarks.peers.contestants import BESIDE, OURS, PEERS, WORKLOADS, Contestant
@@ -66,6 +67,16 @@ def main(
     busy = [line.workload for line in lines if line.conditions is not None and line.conditions.busy]
     if busy:
         click.echo(f"Others used this machine meanwhile ({', '.join(dict.fromkeys(busy))}): measure again.")
+    ratios = {
+        f"{line['workload']} {line['engine']}, {line['in_flight']} in flight": line["ours_is"]
+        for line in found["lines"]
+        if "ours_is" in line
+    }
+    plot = chart.draw_ratios(
+        "how many times the peer's throughput is ours (W4: its p50, ours)", ratios, output
+    )
+    if plot is not None:
+        click.echo(f"plot: {plot}")
     click.echo(f"written: {output}")
 
 
