@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from sys import intern
 from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
@@ -218,9 +219,9 @@ class RunContext:
         self.converter = converter
         self.known = known
         self.seed = started.seed or identity.run_id
-        self.queue = started.queue
+        self.queue = intern(started.queue)
         self.started_us = started.time_us
-        self.started_headers = started.headers
+        self.started_headers: Mapping[str, str] = started.headers or _NOTHING
         self._propagation = propagation
         self.loop = WorkflowLoop(
             run_id=self.seed,

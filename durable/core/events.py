@@ -342,12 +342,16 @@ def encode_event(event: Event) -> bytes:
     cls = type(event)
     spelled_out = _SPELLED_OUT.get(cls)
     if spelled_out is not None:
-        return dumps(spelled_out(event))
+        return _BYTES % dumps(spelled_out(event))
     stored: dict[str, Any] = {"kind": event.kind, "time": event.time_us}
     for (name, default), value in zip(_FIELDS[cls], _VALUES[cls](event), strict=False):
         if value != default:
             stored[name] = value
-    return dumps(stored)
+    return _BYTES % dumps(stored)
+
+
+_BYTES = b"%b"
+"""Copies: what orjson gives out lies in a buffer of 4 KiB, and lines are kept (by runs, stores, batches)."""
 
 
 # --- the three kinds that nearly all of a history is made of, spelled out: a third of the time ------------------------

@@ -81,6 +81,28 @@ class LoopHost(Protocol):
         """The run's own random stream."""
 
 
+class _Gone:
+    """The host of a loop that was dropped."""
+
+    def start_timer(self, due_us: int) -> NoReturn:
+        self.check_open()
+
+    def cancel_timer(self, number: int) -> None:
+        pass
+
+    def issued(self) -> int:
+        return 0
+
+    def check_open(self) -> NoReturn:
+        raise RunDropped("the run was dropped")
+
+    def random(self) -> NoReturn:
+        self.check_open()
+
+
+_GONE = _Gone()
+
+
 class _Handle(asyncio.Handle):
     """asyncio's handle without its look at the debug mode, which this loop does not have."""
 
@@ -344,6 +366,7 @@ class WorkflowLoop(OrderedLoop):
         self._aside = self._orphans = ()
         self._rearms = _NOTHING
         self._timers = _NOTHING
+        self.host = _GONE  # host and loop would keep each other until the collector comes by
 
     # --- a step, inside -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -264,7 +263,7 @@ class WorkflowTasks:
         return sorted(arrived, key=lambda event: event.time_us)  # stable: messages first on a tie
 
     def _write(self, warm: WarmRun) -> None:
-        piece = warm.unwritten.popleft()
+        piece = warm.unwritten.pop(0)
         taken = piece.taken
         if warm.run.number > MAX_HISTORY_EVENTS:
             self._too_long(warm, taken, f"{MAX_HISTORY_EVENTS} events")
@@ -428,7 +427,7 @@ class WorkflowTasks:
             warm.local.discard(number)
             self._parts.activities.cancel(_ref(warm.task, number))
         if warm.results:
-            warm.results = deque(one for one in warm.results if one.absorbed.number not in numbers)
+            warm.results = [one for one in warm.results if one.absorbed.number not in numbers]
 
     def _start_here(self, warm: WarmRun, here: Iterable[NewActivity]) -> None:
         for new in here:
@@ -495,7 +494,7 @@ class WorkflowTasks:
 
         def resume(history: tuple[bytes, ...]) -> None:
             fresh = replace(task, head=head, messages=(), seen=seen)
-            results, warm.results = warm.results, deque()
+            results, warm.results = warm.results, []
             rowless, warm.rowless = warm.rowless, {}
             self._free(warm, evict=True)
             renewed = self._load(fresh, history)
@@ -639,13 +638,13 @@ class WorkflowTasks:
             raise error
 
 
-def _as_much_as_fits(messages: Sequence[Message], results: deque[LocalResult]) -> Taken:
+def _as_much_as_fits(messages: Sequence[Message], results: list[LocalResult]) -> Taken:
     """At least one input, and no more than a checkpoint can hold; ``results`` loses what is taken.
 
     However much arrives together, every single one of it is legal: the rest waits for the next checkpoint.
     """
     if not messages and len(results) < 2:
-        return Taken(results=(results.popleft(),)) if results else NOTHING_TAKEN
+        return Taken(results=(results.pop(),)) if results else NOTHING_TAKEN
     room = INPUT_BYTES
     some: list[Message] = []
     for message in messages:
@@ -654,11 +653,12 @@ def _as_much_as_fits(messages: Sequence[Message], results: deque[LocalResult]) -
             break
         some.append(message)
     taken: list[LocalResult] = []
-    while results and (room >= 0 or not (some or taken)):
-        room -= len(results[0].outcome.body)
+    for result in results:
+        room -= len(result.outcome.body)
         if room < 0 and (some or taken):
             break
-        taken.append(results.popleft())
+        taken.append(result)
+    del results[: len(taken)]
     return Taken(messages=tuple(some), results=tuple(taken))
 
 

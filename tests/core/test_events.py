@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import tracemalloc
 from dataclasses import fields
 from typing import Any
 
@@ -47,6 +49,19 @@ def test_every_event_comes_back_as_it_was(kind: type[Event], full: bool) -> None
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_every_event_is_an_input_or_a_decision(kind: type[Event]) -> None:
     assert issubclass(kind, Input) != issubclass(kind, Decision)
+
+
+def test_a_line_takes_no_more_room_than_it_has_characters() -> None:
+    """orjson's buffers are 4 KiB each, and stay so for as long as the line is kept."""
+    event = _sample(events.ActivityCompleted, full=True)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        lines = [encode_event(event) for _ in range(1_000)]
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert taken < 2 * sum(map(sys.getsizeof, lines))
 
 
 def test_defaults_take_no_room() -> None:

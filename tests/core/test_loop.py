@@ -137,6 +137,19 @@ async def test_steps_that_are_made_together_from_a_task_give_it_back(host: Host)
     assert (asyncio.get_running_loop(), asyncio.current_task()) == (loop, task)
 
 
+def test_a_run_that_was_dropped_needs_no_collector() -> None:
+    host = Host()
+    host.start(host.call("a"))
+    host.loop.drop()
+    gone = weakref.ref(host)
+    gc.disable()
+    try:
+        del host
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_a_run_that_was_dropped_makes_no_steps_together(host: Host) -> None:
     host.loop.drop()
     with pytest.raises(RunDropped):
