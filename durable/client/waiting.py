@@ -73,8 +73,7 @@ class Waiting:
         future: Future = loop.create_future()
         refs = self._futures.setdefault(ref.instance_id, {})
         if ref not in refs:
-            heard = self._store.bell.hears_others
-            self._poll_after(ref, FIRST_POLL_IF_HEARD_SECONDS if heard else FIRST_POLL_SECONDS)
+            self._poll_after(ref, self._first_poll())
         refs.setdefault(ref, set()).add(future)
         if ref.instance_id not in self._unheard:
             self._wanted[ref] = None
@@ -169,10 +168,16 @@ class Waiting:
     def _until_poll(self) -> float:
         if self._wanted:
             return 0.0
-        if not self._futures:
-            return LINGER_SECONDS
-        at = self._polls[0].at if self._polls else 0.0
-        return max(0.0, at - asyncio.get_running_loop().time())
+        seconds = LINGER_SECONDS
+        if self._futures:
+            at = self._polls[0].at if self._polls else 0.0
+            seconds = max(0.0, at - asyncio.get_running_loop().time())
+        # Who begins to wait meanwhile wakes nobody up: without a bell, he would not be looked at before this is over.
+        return seconds if self._store.bell.hears_others else min(seconds, self._first_poll())
+
+    def _first_poll(self) -> float:
+        heard = self._store.bell.hears_others
+        return FIRST_POLL_IF_HEARD_SECONDS if heard else min(FIRST_POLL_SECONDS, self._poll_seconds)
 
     def _concerns(self, ids: Collection[str] | None) -> bool:
         """The bell rings for runs that ended: which of them are to be looked at, and whether there are any."""
