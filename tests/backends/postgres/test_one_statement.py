@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from durable.backends.postgres import open_store
+from durable.backends.postgres.sessions import PostgresSession
 from durable.backends.records import (
     Accepted,
     Busy,
@@ -277,7 +278,7 @@ async def test_tasks_go_with_their_run(store: Any, sent: Sent, postgres_url: str
     [
         (one_statement.MAKE, one_statement._NEW, ()),
         (one_statement.move(closed=True, read=True, cleared=True), one_statement._STEP, ()),
-        (LEASE_PLAIN, RUN_KEY, (1, "w1", "t", 5, 5)),
+        (LEASE_PLAIN, RUN_KEY, ("w1", 1, "t", 5, 5)),
     ],
 )
 async def test_rows_are_found_by_key_whatever_the_size_of_the_tables(
@@ -293,3 +294,26 @@ async def test_rows_are_found_by_key_whatever_the_size_of_the_tables(
     scans = [row[0] for row in plan if " Scan " in row[0] and " CTE Scan " not in f" {row[0]}"]
     tables = [line for line in scans if "Function Scan" not in line and "Subquery Scan" not in line]
     assert tables and all("_pkey on" in line for line in tables), plan
+
+
+async def test_what_comes_while_a_claim_is_handed_out_is_for_the_next_claim(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inbox is read behind the lease; a message behind it has made the run ready again."""
+    await store.create([new("a")])
+    await store.send([message("a", "first")])
+    plain = PostgresSession._fetched
+
+    async def fetched(session: Any, text: str, parameters: Any) -> Any:
+        rows = await plain(session, text, parameters)
+        if text.startswith("WITH lazy"):
+            monkeypatch.setattr(PostgresSession, "_fetched", plain)
+            await store.send([message("a", "second")])
+        return rows
+
+    monkeypatch.setattr(PostgresSession, "_fetched", fetched)
+    (task,) = (await store.claim_workflow_tasks(claimant("w1", 10_000_000), 5)).items
+    assert [one.key for one in task.messages] == ["first"] and task.seen == 1
+    (again,) = (await store.claim_workflow_tasks(claimant("w1", 10_000_000), 5)).items
+    assert [one.key for one in again.messages] == ["first", "second"] and again.seen == 2
+    assert (task.claims, again.claims) == (1, 1), "who has it is alive"

@@ -1,9 +1,10 @@
-"""Claims of runs that were never sent anything, in one statement after the look: new ones and those that a timer wakes.
+"""Claims in one statement after the look: rows are had, judged, leased and handed out by it; a second reads inboxes.
 
-The general claim begins a transaction, locks rows, reads inboxes and first events, writes and commits. A run without
-messages needs no inbox, and its first event is there for as long as it is. So the rows are had, leased and handed out
-by one statement, with the same precautions as in `one_statement`. What is not plain any more is passed over, and found
-by the next look.
+The general claim begins a transaction, locks rows, reads inboxes and first events, writes and commits. Here the rows
+are had with the same precautions as in `one_statement`; the first event of a run is there for as long as the run is;
+and of an inbox that is read behind the lease, what came after the lease is left for the next claim. What is not as the
+look has found it is passed over, and found by the next look. Runs that were claimed too often are for the general claim
+to park.
 """
 
 from __future__ import annotations
@@ -11,33 +12,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from durable.backends.records import MAX_CLAIMS, Claimant, Head, Parent, ParentClose, WorkflowTask
+from durable.backends.records import (
+    MAX_CLAIMS,
+    MAX_MESSAGES_PER_TASK,
+    Claimant,
+    Head,
+    Message,
+    Parent,
+    ParentClose,
+    WorkflowTask,
+)
 from durable.backends.sql.ledger import RunKey
 from durable.backends.sql.server.loading import RUN_KEY, columns, part
-from durable.backends.sql.server.reading import whole
+from durable.backends.sql.server.reading import read_inboxes, whole
 from durable.backends.sql.server.session import Row, Session, Wanted
 
 # In the order in which `_task` takes them, all as they were before.
 _COLUMNS = (
     *("instance_id", "run_id", "workflow", "version", "queue", "head_number", "head_token", "history_bytes"),
-    *("parent_id", "parent_run_id", "parent_number", "parent_close", "wake_at_us", "deadline_us"),
-    *("first_run_id", "claims"),
+    *("sent", "parent_id", "parent_run_id", "parent_number", "parent_close", "wake_at_us", "deadline_us"),
+    "first_run_id",
 )
-# The time is compared in a way that no index knows, or on a small table the plan is to read all that is claimable.
+_SENT = 2 + _COLUMNS.index("sent")
+_SAME_RUN = " AND ".join(f"{{0}}.{name} = w.{name}" for name in RUN_KEY)
+_HELD = "coalesce(i.lease_owner = w.owner AND i.lease_until_us > w.now_us, false)"
+# A worker that is handed what it holds, because there is news, is alive: that claim is not counted.
+# Times are compared in a way that no index knows, or on a small table the plan is to read all that is claimable.
 # The commit need not wait for the disk: it leases, and no more. (A setting that is local ends with the statement.)
 LEASE_PLAIN = (
     "WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS word), "
-    "w AS MATERIALIZED (SELECT wanted.*, @now AS now_us FROM lazy CROSS JOIN @wanted WHERE lazy.word = 'off'), "
-    f"had AS MATERIALIZED (SELECT i.part, w.now_us, {columns(_COLUMNS, 'i')} FROM w JOIN @instances AS i "
-    f"ON {' AND '.join(f'i.{name} = w.{name}' for name in RUN_KEY)} WHERE i.state = 'running' AND i.sent = 0 "
-    f"AND i.claims < {MAX_CLAIMS} AND coalesce(i.claimable_at_us, w.now_us + 1) <= w.now_us LIMIT ? "
-    "FOR UPDATE OF i SKIP LOCKED), "
-    "leased AS (UPDATE @instances AS t SET claims = t.claims + 1, lease_owner = ?, claim_token = ?, "
-    "lease_until_us = w.now_us + ?, claimable_at_us = w.now_us + ?, "
+    "w AS MATERIALIZED (SELECT wanted.*, @now AS now_us, CAST(? AS text) AS owner FROM lazy CROSS JOIN @wanted "
+    "WHERE lazy.word = 'off'), "
+    f"had AS MATERIALIZED (SELECT i.part, w.now_us, w.owner, {_HELD} AS held, i.claims, {columns(_COLUMNS, 'i')} "
+    f"FROM w JOIN @instances AS i ON {_SAME_RUN.format('i')} WHERE i.state = 'running' "
+    f"AND (i.claims < {MAX_CLAIMS} OR {_HELD}) AND (coalesce(i.claimable_at_us, w.now_us + 1) <= w.now_us "
+    "OR (i.lease_owner = w.owner AND coalesce(i.ready_at_us, w.now_us + 1) <= w.now_us)) "
+    "LIMIT ? FOR UPDATE OF i SKIP LOCKED), "
+    "leased AS (UPDATE @instances AS t SET claims = t.claims + CASE WHEN w.held THEN 0 ELSE 1 END, "
+    "lease_owner = w.owner, claim_token = ?, lease_until_us = w.now_us + ?, claimable_at_us = w.now_us + ?, "
     "ready_at_us = CASE WHEN t.wake_at_us > w.now_us THEN t.wake_at_us END "
     "FROM had AS w WHERE t.part = w.part AND t.instance_id = w.instance_id) "
-    f"SELECT w.now_us, {columns(_COLUMNS, 'w')}, h.events, h.lengths FROM had AS w LEFT JOIN @history AS h "
-    f"ON {' AND '.join(f'h.{name} = w.{name}' for name in RUN_KEY)} AND h.first_number = 1 AND w.head_number = 1"
+    "SELECT w.now_us, w.claims + CASE WHEN w.held THEN 0 ELSE 1 END AS claims, "
+    f"{columns(_COLUMNS, 'w')}, h.events, h.lengths FROM had AS w LEFT JOIN @history AS h "
+    f"ON {_SAME_RUN.format('h')} AND h.first_number = 1 AND w.head_number = 1"
 )
 
 
@@ -46,29 +63,25 @@ async def lease_plain(
 ) -> tuple[int, list[WorkflowTask]]:
     """The store's time (0 if none was had), and up to ``limit`` of these, leased; first those that come first."""
     lease_us = claimant.lease_us
-    values = (limit, claimant.worker_id, claimant.token, lease_us, lease_us)
+    values = (claimant.worker_id, limit, claimant.token, lease_us, lease_us)
     wanted = Wanted(RUN_KEY, [(part(key.instance_id), *key) for key in keys])
     rows = await session.fetch_wanted(LEASE_PLAIN, wanted, *values)
     rank = {key: n for n, key in enumerate(keys)}
-    rows.sort(key=lambda row: rank[RunKey(*row[1:3])])
-    return (rows[0][0] if rows else 0), [_task(row) for row in rows]
+    rows.sort(key=lambda row: rank[RunKey(*row[2:4])])
+    inboxes = await read_inboxes(session, [row[2] for row in rows if row[_SENT]])
+    return (rows[0][0] if rows else 0), [_task(row, inboxes.get(row[2], ())) for row in rows]
 
 
-def _task(row: Row) -> WorkflowTask:
+def _task(row: Row, inbox: Sequence[Message]) -> WorkflowTask:
     """What `durable.backends.sql.changes.workflow_task` would make of it."""
-    _, instance_id, run_id, workflow, version, queue, number, token, history_bytes, *more = row
-    (
-        parent_id,
-        parent_run_id,
-        parent_number,
-        parent_close,
-        wake_at_us,
-        deadline_us,
-        first_run_id,
-        claims,
-        *first,
-    ) = more
+    _, claims, instance_id, run_id, workflow, version, queue, number, token, history_bytes, sent, *more = row
+    parent_id, parent_run_id, parent_number, parent_close, wake_at_us, deadline_us, first_run_id, *first = (
+        more
+    )
     events = whole(first[0], first[1], 1) if first[0] is not None else None
+    messages = [one for one in inbox if one.number <= sent]
+    if more_messages := len(messages) > MAX_MESSAGES_PER_TASK:
+        del messages[MAX_MESSAGES_PER_TASK:]
     parent = None
     if parent_id is not None and parent_run_id is not None:
         parent = Parent(
@@ -86,9 +99,9 @@ def _task(row: Row) -> WorkflowTask:
         state="running",
         head=Head(number=number, token=token),
         history_bytes=history_bytes,
-        messages=(),
-        seen=0,
-        claims=claims + 1,
+        messages=tuple(messages),
+        seen=messages[-1].number if more_messages else sent,
+        claims=claims,
         parent=parent,
         wake_at_us=wake_at_us,
         deadline_us=deadline_us,

@@ -1,12 +1,14 @@
-"""Reads histories: the events of runs, out of rows that each hold what one checkpoint wrote."""
+"""Reads histories: the events of runs, out of rows that each hold what one checkpoint wrote; and heads of inboxes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from durable.backends.records import MAX_MESSAGES_PER_TASK, Message
 from durable.backends.sql.history import split_events
-from durable.backends.sql.server.loading import RUN_KEY, part
+from durable.backends.sql.rows import INBOX_COLUMNS, InboxRow
+from durable.backends.sql.server.loading import INSTANCE_KEY, RUN_KEY, columns, part
 from durable.backends.sql.server.session import Session, Wanted
 from durable.backends.sql.server.tables import Kind
 
@@ -19,6 +21,11 @@ HISTORY = (
     f"FROM @history AS h WHERE {_OF_RUN.format('h')} AND h.first_number >= coalesce("
     f"(SELECT max(g.first_number) FROM @history AS g WHERE {_OF_RUN.format('g')} "
     "AND g.first_number <= wanted.beyond + 1), 0) ORDER BY h.first_number"
+)
+
+INBOX_HEADS = (
+    f"SELECT {columns(INBOX_COLUMNS, 'm')} FROM @inbox AS m WHERE m.part = wanted.part "
+    f"AND m.instance_id = wanted.instance_id ORDER BY m.number LIMIT {MAX_MESSAGES_PER_TASK + 1}"
 )
 
 
@@ -43,6 +50,18 @@ async def read_events(session: Session, wishes: Iterable[Wish]) -> tuple[int, di
     for _, instance_id, run_id, beyond, first, last, blob, lengths in found:
         rows[Wish(instance_id, run_id, beyond)].append((first, last, blob, lengths))
     return now_us, {wish: _joined(some, wish.beyond) for wish, some in rows.items()}
+
+
+async def read_inboxes(session: Session, instance_ids: Sequence[str]) -> dict[str, list[Message]]:
+    """The first messages of these inboxes, one more than a task may bring."""
+    found: dict[str, list[Message]] = {}
+    wanted = Wanted(INSTANCE_KEY, [(part(name), name) for name in instance_ids])
+    for values in await session.fetch_each(INBOX_HEADS, wanted) if wanted.rows else ():
+        one = InboxRow(*values)
+        found.setdefault(one.instance_id, []).append(
+            Message(number=one.number, key=one.key, kind=one.kind, body=one.body, sent_at_us=one.sent_at_us)
+        )
+    return found
 
 
 def _joined(rows: Iterable[tuple[int, int, bytes, str | None]], beyond: int) -> tuple[bytes, ...]:

@@ -17,7 +17,6 @@ from durable.backends.records import (
     ChildRef,
     Claimant,
     Closing,
-    Message,
     Overdue,
     ParentClose,
     WorkflowTask,
@@ -25,12 +24,10 @@ from durable.backends.records import (
 from durable.backends.sql.changes import NEVER_US, lease_run, take_run, workflow_task
 from durable.backends.sql.handed import LastClaims
 from durable.backends.sql.ledger import Ledger, RunKey
-from durable.backends.sql.rows import INBOX_COLUMNS, InboxRow, RunRow
+from durable.backends.sql.rows import RunRow
 from durable.backends.sql.server.loading import (
-    INSTANCE_KEY,
     READ_RUNS,
     RUN_KEY,
-    columns,
     load_runs,
     of_instances,
     of_runs,
@@ -38,7 +35,7 @@ from durable.backends.sql.server.loading import (
     same,
 )
 from durable.backends.sql.server.plain_claims import lease_plain
-from durable.backends.sql.server.reading import Wish, read_events
+from durable.backends.sql.server.reading import Wish, read_events, read_inboxes
 from durable.backends.sql.server.saving import save
 from durable.backends.sql.server.session import Query, Row, Session, Topics, Wanted
 from durable.backends.sql.server.tables import CLOSINGS, Kind
@@ -51,7 +48,7 @@ _ACTIVITY_KIND: dict[str, Kind] = {"queue": "id", "name": "id"}
 _OF_KIND = same("i", _KIND)
 NOW = "SELECT 'now', @now, 0, '', ''"
 READY = (
-    f"SELECT CASE WHEN i.sent = 0 AND i.claims < {MAX_CLAIMS} THEN 'plain' ELSE 'ready' END, i.claimable_at_us, "
+    f"SELECT CASE WHEN i.claims < {MAX_CLAIMS} THEN 'plain' ELSE 'ready' END, i.claimable_at_us, "
     f"i.part, i.instance_id, i.run_id FROM @instances AS i WHERE {_OF_KIND} AND i.claimable_at_us <= @now "
     "ORDER BY i.claimable_at_us, i.instance_id LIMIT ?"
 )
@@ -63,7 +60,7 @@ _OWN = (
     "i.ready_at_us, i.part, i.instance_id, i.run_id FROM @instances AS i WHERE i.lease_owner = ? "
     f"AND i.state = 'running' AND {_OF_KIND}"
 )
-OWN = f"SELECT 'own', {_OWN} AND i.ready_at_us <= @now ORDER BY i.ready_at_us, i.instance_id LIMIT ?"
+OWN = f"SELECT 'plain', {_OWN} AND i.ready_at_us <= @now ORDER BY i.ready_at_us, i.instance_id LIMIT ?"
 NEXT_OWN = f"SELECT 'next', {_OWN} AND i.ready_at_us > @now ORDER BY i.ready_at_us, i.instance_id LIMIT 1"
 _OVERDUE = "i.overdue_at_us, i.part, i.instance_id, i.run_id FROM @instances AS i WHERE i.overdue_at_us"
 OVERDUE = f"SELECT 'overdue', {_OVERDUE} <= @now ORDER BY i.overdue_at_us LIMIT ?"
@@ -97,10 +94,6 @@ WAITING_QUESTION = (
     "WHERE q.claimable_at_us <= @now ORDER BY q.claimable_at_us LIMIT 1"
 )
 
-INBOX_HEADS = (
-    f"SELECT {columns(INBOX_COLUMNS, 'm')} FROM @inbox AS m WHERE m.part = wanted.part "
-    f"AND m.instance_id = wanted.instance_id ORDER BY m.number LIMIT {MAX_MESSAGES_PER_TASK + 1}"
-)
 _CLOSING_COLUMNS = "c.claimable_at_us, c.part, c.run_id, c.instance_id"
 LOCK_CLOSINGS = (
     f"SELECT {_CLOSING_COLUMNS} FROM @closings AS c JOIN @wanted ON {same('c', RUN_KEY)} "
@@ -132,7 +125,7 @@ class HandedRun(NamedTuple):
 class Look:
     """What is due, each with its time, and what comes next. ``tried``: their locks were asked for already.
 
-    ``plain``: the ids of runs, by instance, that are ready and were never sent anything.
+    ``plain``: the ids of runs, by instance, that are ready and need not be looked at again before they are handed out.
     """
 
     now_us: int = 0
@@ -165,17 +158,17 @@ class Look:
 
 def seen(rows: Iterable[Row]) -> Look:
     """Sort what a look has found, longest due first."""
-    look, own = Look(), set[str]()
+    look, others = Look(), set[str]()
     for what, at_us, _, instance_id, run_id in sorted(rows, key=lambda row: (row[1], row[3], row[4])):
         match what:
             case "now":
                 look.now_us = at_us
-            case "ready" | "own" | "plain":
+            case "plain":
                 look.ready.setdefault(instance_id, at_us)
-                if what == "own":
-                    own.add(instance_id)
-                elif what == "plain":
-                    look.plain[instance_id] = run_id
+                look.plain[instance_id] = run_id
+            case "ready":
+                look.ready.setdefault(instance_id, at_us)
+                others.add(instance_id)
             case "overdue":
                 look.overdue.setdefault(instance_id, at_us)
             case "closing":
@@ -184,7 +177,7 @@ def seen(rows: Iterable[Row]) -> Look:
                 look.others.add(what)
             case _:
                 look.following.append((at_us, instance_id))
-    for name in own:
+    for name in others:
         look.plain.pop(name, None)
     return look
 
@@ -221,6 +214,10 @@ class RunClaims:
         now_us, tasks = await lease_plain(session, claimant, room, keys)
         self._last.remember(claimant, 0, [HandedRun("run", one.instance_id, one.run_id) for one in tasks])
         taken = {one.instance_id for one in tasks}
+        if any(name in taken for _, name in look.following):
+            left = await look_for_runs(session, claimant, 1)
+            left.plain.clear()
+            return tasks, left
         gone = taken if len(tasks) == room else look.plain.keys()
         left = look.fresh()
         left.now_us = now_us or look.now_us
@@ -375,21 +372,12 @@ def _take_if_stalled(ledger: Ledger, row: RunRow, claimant: Claimant) -> bool:
 
 
 async def _tasks(session: Session, rows: Sequence[RunRow]) -> list[tuple[RunRow, WorkflowTask]]:
-    inboxes: dict[str, list[Message]] = {row.instance_id: [] for row in rows}
-    wanted = Wanted(INSTANCE_KEY, [(row.part, row.instance_id) for row in rows if row.sent])
-    if wanted.rows:
-        for values in await session.fetch_each(INBOX_HEADS, wanted):
-            one = InboxRow(*values)
-            inboxes[one.instance_id].append(
-                Message(
-                    number=one.number, key=one.key, kind=one.kind, body=one.body, sent_at_us=one.sent_at_us
-                )
-            )
+    inboxes = await read_inboxes(session, [row.instance_id for row in rows if row.sent])
     made = [Wish(row.instance_id, row.run_id, 0) for row in rows if row.head_number == 1]
     _, events = await read_events(session, made)
     tasks = []
     for row in rows:
-        messages = tuple(inboxes[row.instance_id])
+        messages = tuple(inboxes.get(row.instance_id, ()))
         first, all_of_them = messages[:MAX_MESSAGES_PER_TASK], len(messages) <= MAX_MESSAGES_PER_TASK
         its_events = events.get(Wish(row.instance_id, row.run_id, 0)) or None
         tasks.append((row, workflow_task(row, first, all_of_them=all_of_them, events=its_events)))
