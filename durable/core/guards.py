@@ -4,7 +4,7 @@ While a step of a run is running in a thread, and in that thread only,
 
 - clocks, randomness and UUIDs are the run's own: ``time.time``, ``monotonic``, ``perf_counter`` and the like,
   ``datetime.now``, ``utcnow``, ``today`` and ``date.today``, the functions of ``random``, ``random.Random()`` without a
-  seed, ``os.urandom``, ``secrets``, ``uuid.uuid1`` and ``uuid.uuid4``;
+  seed, ``os.urandom``, ``os.getrandom``, ``secrets``, ``uuid.uuid1`` and ``uuid.uuid4``;
 - local time is UTC: ``time.localtime()``, naive datetimes, ``astimezone()``;
 - files, sockets, subprocesses, threads and ``input`` raise `ForbiddenInWorkflow` (an audit hook), and so do
   ``time.sleep`` and waiting for another thread or process. Imports, reading source for a traceback, time zone data, and
@@ -163,6 +163,10 @@ def _own_random(name: str) -> Callable[..., Any]:
         return getattr(run.random(), name)(*args, **kwargs)
 
     return own
+
+
+def _own_bytes(run: RunValues, size: int, flags: int = 0) -> bytes:
+    return run.random().randbytes(size)
 
 
 def _own_seed(run: RunValues, a: Any = None, version: int = 2) -> None:
@@ -384,6 +388,8 @@ def _install_randomness() -> None:
     _replace(random, "seed", _function(random.seed, _own_seed))
     random.Random.seed = _reseed  # type: ignore[method-assign]
     _replace(os, "urandom", _function(os.urandom, _own_random("randbytes")))
+    if hasattr(os, "getrandom"):
+        _replace(os, "getrandom", _function(os.getrandom, _own_bytes))
     # `SystemRandom`, and `secrets` with it, knows the function by this name; `uuid4` looks it up in `os`.
     random._urandom = os.urandom  # type: ignore[attr-defined]
     _replace(uuid, "uuid1", _function(uuid.uuid1, _own_uuid1))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from random import Random
 from typing import Protocol
 
 from durable.lint.modules import Definition, Function
-from durable.lint.names import MUTABLE, UNORDERED, rule_of
+from durable.lint.names import CLOCKS_WITHOUT, GENERATORS, MUTABLE, UNORDERED, rule_of
 from durable.lint.scopes import Scope, own_nodes, role_of
 
 _CALLS_IN_ORDER = frozenset({"list", "tuple", "iter", "enumerate", "zip", "map", "filter", "dict.fromkeys"})
@@ -101,6 +102,8 @@ class _Body(ast.NodeVisitor):
             self._offence(node, code, f"{_spelled(name)}()")
         elif name == "random.Random" and not node.args:
             self._offence(node, "DUR102", "random.Random() takes its seed from the system")
+        elif name is not None and len(node.args) < CLOCKS_WITHOUT.get(name, 0):
+            self._offence(node, "DUR101", f"{name}() without a time")
         elif isinstance(node.func, ast.Attribute) and node.func.attr == "run_in_executor":
             self._offence(node, "DUR103", "run_in_executor()")
         self._in_order(node, name)
@@ -144,8 +147,22 @@ class _Body(ast.NodeVisitor):
         self._offence(node, "DUR106", f"global {', '.join(node.names)}")
 
     def _changes_state(self, node: ast.Call) -> None:
-        if isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS:
+        if not isinstance(node.func, ast.Attribute):
+            return
+        if node.func.attr in _MUTATORS:
             self._changed(node.func.value, node, f".{node.func.attr}()")
+        elif hasattr(Random, node.func.attr) and self._kept(node.func.value) in GENERATORS:
+            what = f"{ast.unparse(node.func)}() draws from a generator that the module keeps"
+            self._offence(node, "DUR106", what)
+
+    def _kept(self, target: ast.expr) -> str | None:
+        """What makes the value that a module keeps by this name, if a call does: ``random.Random``."""
+        name = self._scope.dotted(target)
+        found = None if name is None else self._scope.modules.value(name)
+        value = None if found is None else found[0].values[found[1]]
+        if found is None or not isinstance(value, ast.Call):
+            return None
+        return Scope(self._scope.modules, found[0], None).dotted(value.func)
 
     def _changed(self, target: ast.expr, node: ast.expr | ast.stmt, how: str) -> None:
         name = self._scope.dotted(target)
@@ -154,10 +171,8 @@ class _Body(ast.NodeVisitor):
             return
         module, key = found
         value = module.values[key]
-        if isinstance(value, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp) or (
-            isinstance(value, ast.Call)
-            and Scope(self._scope.modules, module, None).dotted(value.func) in MUTABLE
-        ):
+        literal = ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp
+        if isinstance(value, literal) or self._kept(target) in MUTABLE:
             self._offence(node, "DUR106", f"{key}{how} changes what the module keeps")
 
     def _assigned(self, target: ast.expr, node: ast.stmt) -> None:

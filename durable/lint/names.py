@@ -14,7 +14,7 @@ _RANDOM = """
     random.betavariate random.choice random.choices random.expovariate random.gauss random.getrandbits
     random.lognormvariate random.normalvariate random.randbytes random.randint random.random random.randrange
     random.sample random.seed random.shuffle random.triangular random.uniform random.SystemRandom secrets.* os.urandom
-    uuid.uuid1 uuid.uuid4 numpy.random.*
+    os.getrandom uuid.uuid1 uuid.uuid4 numpy.random.*
 """
 _THREADS = """
     threading.Thread threading.Timer _thread.* concurrent.futures.ThreadPoolExecutor
@@ -71,6 +71,12 @@ COROUTINES = frozenset(
 MAKES_TASKS = frozenset({"create_task", "ensure_future", "gather", "start", "create_future"})
 """Methods and functions whose result hashes alike in every process: tasks and futures of a run."""
 
+GENERATORS = frozenset({"random.Random", "random.SystemRandom", "numpy.random.default_rng"})
+"""What makes a generator of random numbers."""
+CLOCKS_WITHOUT = {
+    "time.localtime": 1, "time.gmtime": 1, "time.ctime": 1, "time.asctime": 1, "time.strftime": 2
+}  # fmt: skip
+"""With so many arguments they are told the time; with fewer they take it."""
 MUTABLE = frozenset(
     {
         "list", "dict", "set", "bytearray", "collections.defaultdict", "collections.deque", "collections.Counter",

@@ -155,7 +155,7 @@ _REORDERED = (
 )
 _NOT_THE_SAME = (
     "The same code sent something else: it is not deterministic. Look for a clock or randomness from a C extension, "
-    "os.environ, id(), hash(), and state that outlives the run."
+    "os.environ, id(), hash(), the order of a set, and state that outlives the run."
 )
 
 

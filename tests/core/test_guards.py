@@ -192,6 +192,7 @@ def _draw() -> list[object]:
         random.Random().random(),
         random.SystemRandom().random(),
         os.urandom(8),
+        os.getrandom(8, 0) if hasattr(os, "getrandom") else random.random(),
         secrets.token_hex(8),
         secrets.randbelow(1_000_000),
         secrets.choice(range(1_000)),
