@@ -24,6 +24,7 @@ from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event, RunStarted, SideEffectRecorded
 from durable.core.failure import Failure, rebuild
 from durable.core.hooks import Propagation
+from durable.core.light_records import blank
 from durable.core.loop import RunDropped, WorkflowLoop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
@@ -200,7 +201,6 @@ class RunContext:
         "started_us",
         "step",
         "timer_name",
-        "timers",
         "updates",
     )
 
@@ -241,7 +241,6 @@ class RunContext:
         self.recorded: deque[SideEffectRecorded] | None = None
         """While replaying: those of them that are values of side effects."""
         self.pending: dict[int, Pending] = {}
-        self.timers: dict[int, int] = {}
         self.inboxes: dict[str, Inbox] = _NOTHING
         self.dropped_signals = 0
         self.conditions: dict[asyncio.Future[None], Callable[[], object]] = _NOTHING
@@ -323,12 +322,22 @@ class RunContext:
     def begin_step(self, room_bytes: int) -> None:
         """From now on commands are taken, which may take so many bytes together."""
         self.room_bytes = room_bytes
-        self.step = Step(commands={})
+        self.step = step = blank(Step)
+        step.commands = {}
+        step.vars = step.status = step.published = None
+        step.bytes = 0
+        step.weighed = False
 
     def take_step(self) -> Step:
         """What the step that just ended asked for."""
         step, self.step = self.step, _NO_STEP
         return step
+
+    @property
+    def timers(self) -> Mapping[int, int]:
+        """When the timers that have not fired are due, by the numbers of their commands."""
+        timers = self.loop.timers
+        return {number: timer.due_us for number, timer in timers.items()} if timers else _NOTHING
 
     # --- what the loop asks of its host ---------------------------------------------------------------------------
 
@@ -336,12 +345,9 @@ class RunContext:
         number = self.number()
         name, self.timer_name = self.timer_name, None
         self.issue(commands.StartTimer(number=number, due_us=due_us, name=name), number)
-        self.timers[number] = due_us
         return number
 
     def cancel_timer(self, number: int) -> None:
-        if self.timers.pop(number, None) is None:
-            return
         if number in self.step.commands:
             del self.step.commands[number]
         else:

@@ -124,11 +124,12 @@ class _Handle(asyncio.Handle):
         self._source_traceback = None
 
 
-class _Timer(asyncio.TimerHandle):
-    """A timer, with the number of its command; 0 when it has none."""
+class Timer(asyncio.TimerHandle):
+    """A timer, with the number of its command (0 when it has none) and the time that it is durably due at."""
 
-    __slots__ = ("number",)
+    __slots__ = ("due_us", "number")
 
+    due_us: int
     number: int
 
 
@@ -212,13 +213,13 @@ class WorkflowLoop(OrderedLoop):
         "_shut",
         "_stepping",
         "_stop",
-        "_timers",
         "host",
         "label",
         "now_us",
         "on_idle",
         "run_id",
         "start_us",
+        "timers",
         "watchdog",
     )
 
@@ -245,7 +246,8 @@ class WorkflowLoop(OrderedLoop):
         """Called when nothing is ready; True when that made something ready."""
         self._context = contextvars.Context() if context is None else context
         self._ready: list[asyncio.Handle] = []
-        self._timers: dict[int, _Timer] = _NOTHING
+        self.timers: dict[int, Timer] = _NOTHING
+        """Those that have not fired, by the numbers of their commands."""
         self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = _NOTHING
         self._orphans: tuple[AsyncGenerator[Any, Any], ...] = ()
         self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
@@ -331,7 +333,7 @@ class WorkflowLoop(OrderedLoop):
 
     def fire(self, number: int) -> bool:
         """The timer with this command number is due: its callback joins the queue. False when there is none."""
-        timer = self._timers.pop(number, None) if self._timers else None
+        timer = self.timers.pop(number, None) if self.timers else None
         if timer is None:
             return False
         self._reached(timer.when())
@@ -365,7 +367,7 @@ class WorkflowLoop(OrderedLoop):
         self._ready = []
         self._aside = self._orphans = ()
         self._rearms = _NOTHING
-        self._timers = _NOTHING
+        self.timers = _NOTHING
         self.host = _GONE  # host and loop would keep each other until the collector comes by
 
     # --- a step, inside -------------------------------------------------------------------------------------------
@@ -534,10 +536,10 @@ class WorkflowLoop(OrderedLoop):
         callback: Callable[..., object],
         args: tuple[Any, ...],
         context: contextvars.Context | None,
-    ) -> _Timer:
+    ) -> Timer:
         if math.isnan(delay_us):
             raise ValueError("the time of a timer is not a number")
-        timer = _Timer(when, callback, args, self, context)
+        timer = Timer(when, callback, args, self, context)
         timer.number = 0
         delay = _rounded_up(delay_us, when * 1e6)
         if self._shut:
@@ -546,15 +548,16 @@ class WorkflowLoop(OrderedLoop):
             self._reached(when)
             self._ready.append(timer)
         elif self.now_us + delay <= _NEVER_US:
-            timer.number = number = self.host.start_timer(self.now_us + int(delay))
-            if self._timers is _NOTHING:
-                self._timers = {}
-            self._timers[number] = timer
+            timer.due_us = due_us = self.now_us + int(delay)
+            timer.number = number = self.host.start_timer(due_us)
+            if self.timers is _NOTHING:
+                self.timers = {}
+            self.timers[number] = timer
         return timer
 
-    def _timer_handle_cancelled(self, timer: _Timer) -> None:
+    def _timer_handle_cancelled(self, timer: Timer) -> None:
         """Called by asyncio when a timer is cancelled, also when it has fired already."""
-        if self._timers and self._timers.pop(timer.number, None) is not None and not self._dropped:
+        if self.timers and self.timers.pop(timer.number, None) is not None and not self._dropped:
             self.host.cancel_timer(timer.number)
 
     def time(self) -> float:
@@ -607,6 +610,9 @@ class WorkflowLoop(OrderedLoop):
         )
         task.add_done_callback(_task_done, context=home)
         self.tasks[order] = task
+        # Nobody looks for it in asyncio's set of all tasks of the process (`ordering.all_tasks`), where each of those
+        # that sleep would take 150 bytes.
+        asyncio_tasks._unregister_task(task)
         return task
 
     def _finish_task(self, task: RunTask) -> asyncio.Handle:

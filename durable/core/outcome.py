@@ -8,7 +8,7 @@ from dataclasses import field
 from durable.core.commands import Command, EndOfRun, Publish
 from durable.core.context import Step
 from durable.core.events import Event, Input
-from durable.core.light_records import dataclass
+from durable.core.light_records import blank, dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +99,16 @@ class Part:
 
     def outcome(self, wake_at_us: int | None) -> Outcome:
         """What it came to."""
-        return Outcome(
-            events=tuple(self.events),
-            commands=tuple(self.asked),
-            vars=self.vars,
-            status=self.status,
-            published=self.published,
-            end=self.end,
-            wake_at_us=wake_at_us,
-            fired_until_us=self.fired_until_us,
-            left=self.left,
-            inputs=self.inputs,
-            further=(),
-        )
+        made = blank(Outcome)
+        made.events = tuple(self.events)
+        made.commands = tuple(self.asked)
+        made.vars = self.vars
+        made.status = self.status
+        made.published = self.published
+        made.end = self.end
+        made.wake_at_us = wake_at_us
+        made.fired_until_us = self.fired_until_us
+        made.left = self.left
+        made.inputs = self.inputs
+        made.further = ()
+        return made  # type: ignore[no-any-return]

@@ -53,6 +53,10 @@ from durable.errors import (
 __all__ = ["Outcome", "Run", "load", "put_before"]
 
 
+_NONE: list[Difference] = []
+"""Of a run that does not compare: nothing is ever added."""
+
+
 class Run:
     """One life of an instance, in memory. ``known`` are the exception classes that stored failures may come out as.
 
@@ -93,7 +97,7 @@ class Run:
         trace: bool = False,
         compare: bool = False,
     ) -> None:
-        self.differences: list[Difference] = []
+        self.differences = [] if compare else _NONE
         self._compare = compare
         self._read = converter.unseal if compare else as_stored
         self.definition = definition
@@ -154,19 +158,21 @@ class Run:
         """`replay` of a run that has begun, a turn at a time: gives the number of the last event after each."""
         if open_ended is not None:
             self._open_ended = open_ended
-        self.context.replaying = True
+        context = self.context
+        context.replaying = True
         try:
             for number, event, decisions in turns(history):
-                self.context.answers = decisions
+                context.answers = decisions
                 recorded = [one for one in decisions if type(one) is events.SideEffectRecorded]
-                self.context.recorded = deque(recorded) if recorded else None
+                context.recorded = deque(recorded) if recorded else None
                 if number == 1 and decisions and isinstance(decisions[0], events.PatchesRecorded):
                     self._begun_with = frozenset(decisions[0].names)
-                self.context.history_length = number
+                context.history_length = number
                 asked = self._replayed(number, event, decisions)
                 if number + len(decisions) >= len(history) - 1:
                     asked = self._own(asked, number, event, len(decisions), history)
-                self.context.history_bytes += sum(map(weight, decisions))
+                for decision in decisions:
+                    context.history_bytes += weight(decision)
                 if len(history) > 2 or not isinstance(history[-1], OUTSIDE_ENDINGS):
                     # Else it was ended from outside, maybe before anybody had begun it.
                     self._match(number, asked, event.time_us, decisions)
@@ -227,7 +233,7 @@ class Run:
     def _turn(self, event: Input, appended: list[Event]) -> Part:
         """Apply one input. ``appended`` is what is to be written: the input, unless the store has it already."""
         context = self.context
-        fired_until = context.timers[event.number] if type(event) is events.TimerFired else None
+        fired_until = self.loop.timers[event.number].due_us if type(event) is events.TimerFired else None
         context.history_length = self.number + len(appended)
         taken = self._weighed(event)
         asked, step = self._apply(event, taken)
@@ -330,7 +336,7 @@ class Run:
             case events.ActivityCompleted(number=number):
                 return number in self.context.pending
             case events.TimerFired(number=number):
-                return number in self.context.timers
+                return number in self.loop.timers
             case events.ActivityFailed(number=number) | events.ChildClosed(number=number):
                 return number in self.context.pending
             case events.ChildStarted(number=number) | events.ChildRefused(number=number):
@@ -351,7 +357,6 @@ class Run:
             case events.ActivityFailed(number=number, failure=failure):
                 return self._reject(number, self.context.rebuilt(failure))
             case events.TimerFired(number=number):
-                context.timers.pop(number, None)
                 return lambda: _ignore(context.loop.fire(number))
             case events.SignalReceived(name=name, payload=payload):
                 return lambda: context.inbox(name).put(payload)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
-from durable.core.commands import CancelActivity, ScheduleActivity
+from durable.core.commands import CancelActivity, schedule_activity
 from durable.core.context import RunContext, Site, run_or_none
 from durable.core.definition import ActivityDefinition, ActivityOptions, Executor
 from durable.core.hooks import with_headers
@@ -95,13 +95,13 @@ class Activity(Generic[P, R_co]):
         payload = run.converter.encode_bound_args(definition.signature, args, kwargs, self._what)
         number, headers = run.number(called), run.headers
         run.issue(
-            ScheduleActivity(
-                number=number,
-                name=definition.name,
-                args=payload,
-                queue=definition.options.queue or run.queue,
-                options=with_headers(self._options_text, headers) if headers else self._options_text,
-                queue_timeout_us=self._queue_timeout_us,
+            schedule_activity(
+                number,
+                definition.name,
+                payload,
+                definition.options.queue or run.queue,
+                with_headers(self._options_text, headers) if headers else self._options_text,
+                self._queue_timeout_us,
             ),
             number,
         )

@@ -16,13 +16,29 @@ async def sleep(seconds: float | timedelta, name: str | None = None) -> None:
     """
     run = current_run("durable.sleep()")
     delay = to_seconds(seconds, "seconds", negative=True)
-    await _sleep_to(run, run.loop.time() + delay, name)
+    when = run.loop.time() + delay
+    if when <= run.loop.time():
+        await asyncio.sleep(0)
+        return
+    future, handle = _wake_at(run, when, name)
+    try:
+        await future
+    finally:
+        handle.cancel()
 
 
 async def sleep_until(when: datetime) -> None:
     """Wait until a point in time. A ``datetime`` without time zone is UTC."""
     run = current_run("durable.sleep_until()")
-    await _sleep_to(run, (micros_of(when) - run.started_us) / 1e6, None)
+    seconds = (micros_of(when) - run.started_us) / 1e6
+    if seconds <= run.loop.time():
+        await asyncio.sleep(0)
+        return
+    future, handle = _wake_at(run, seconds, None)
+    try:
+        await future
+    finally:
+        handle.cancel()
 
 
 def micros_of(when: datetime) -> int:
@@ -33,18 +49,13 @@ def micros_of(when: datetime) -> int:
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-async def _sleep_to(run: RunContext, when: float, name: str | None) -> None:
-    if when <= run.loop.time():
-        await asyncio.sleep(0)
-        return
+def _wake_at(run: RunContext, when: float, name: str | None) -> tuple[asyncio.Future[None], asyncio.Handle]:
+    """What to await, and what to cancel then. No coroutine of its own: it would take memory while all sleep."""
     future: asyncio.Future[None] = run.loop.create_future()
     run.timer_name = name
     handle = run.loop.call_at(when, _wake, future)
     run.timer_name = None
-    try:
-        await future
-    finally:
-        handle.cancel()
+    return future, handle
 
 
 def _wake(future: asyncio.Future[None]) -> None:

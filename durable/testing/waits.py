@@ -134,7 +134,7 @@ def _words_by_future(run: Run, history: Sequence[Event]) -> dict[int, str]:
     for name, inbox in context.inboxes.items():
         found |= {id(waiter): f"signal {name!r}" for waiter in inbox.waiters}
     found |= {id(future): "a condition" for future in context.conditions}
-    for number, handle in run.loop._timers.items():
+    for number, handle in run.loop.timers.items():
         until = f"a timer until {time_of(context.timers.get(number, 0)).isoformat()}"
         found |= {id(argument): until for argument in handle._args or ()}
     return found

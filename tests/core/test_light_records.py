@@ -4,7 +4,13 @@ from dataclasses import fields, replace
 
 import pytest
 
+import durable
+from durable.core import events
+from durable.core.commands import CompleteRun, ScheduleActivity, decision_of, schedule_activity
+from durable.core.context import Step
 from durable.core.light_records import dataclass
+from durable.core.outcome import Outcome, Part
+from tests.core.runs import begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +33,28 @@ def test_they_have_no_other_fields() -> None:
         Point(x=1).y = 2  # type: ignore[attr-defined]
     with pytest.raises(TypeError):
         Point(1)  # type: ignore[misc]
+
+
+def test_those_that_are_filled_in_by_hand_are_like_those_that_are_called_for() -> None:
+    schedule = ScheduleActivity(number=1, name="a", args="[]", queue="q", options="{}", queue_timeout_us=None)
+    assert schedule_activity(1, "a", "[]", "q", "{}", None) == schedule
+    made = decision_of(schedule, 5)
+    assert made == events.ActivityScheduled(time_us=5, number=1, name="a", args="[]", queue="q")
+    for event in (made, events.ActivityCompleted(time_us=5, number=1, result="2")):
+        assert events.decode_event(events.encode_event(event)) == event
+    end = CompleteRun(result="1")
+    part = Part([made], [schedule, end], Step(commands={}), 7, end, 4)
+    assert part.outcome(3) == Outcome(
+        events=(made,), commands=(schedule, end), end=end, wake_at_us=3, fired_until_us=4
+    )
+
+
+def test_a_step_begins_empty() -> None:
+    run = begin(durable.workflow(_nothing)).run
+    run.context.begin_step(100)
+    assert run.context.take_step() == Step(commands={})
+    with pytest.raises(TypeError):  # between steps nobody can ask for anything
+        run.context.step.commands[1] = CompleteRun(result="1")
+
+
+async def _nothing() -> None: ...
