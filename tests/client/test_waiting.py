@@ -70,13 +70,13 @@ async def _late_by(waiting: Waiting, store: _Store, ref: InstanceRef) -> float:
     return asyncio.get_running_loop().time() - ended
 
 
-def test_after_another_whose_result_was_told_by_hand() -> None:
+def test_after_another_whose_result_has_just_come() -> None:
     async def main() -> float:
         store = _Store()
         waiting = Waiting(cast("Any", store), 1.0, ())
         first = asyncio.ensure_future(waiting.closed(OURS))
         await asyncio.sleep(0.001)
-        waiting.told(OURS.instance_id, OURS.run_id, DONE)
+        store.ended.add(OURS)
         await first
         await asyncio.sleep(0.001)  # nobody waits now, and the bell is listened to for a moment
         late = await _late_by(waiting, store, LATE)
