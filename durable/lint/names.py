@@ -45,7 +45,8 @@ _BLOCKING = """
     queue.PriorityQueue queue.SimpleQueue select.select signal.pause
 """
 _STATE = """
-    os.getenv os.getpid os.getcwd os.getlogin platform.node platform.platform socket.gethostname locale.getlocale id
+    os.getenv os.times resource.getrusage threading.get_ident
+    os.getpid os.getcwd os.getlogin platform.node platform.platform socket.gethostname locale.getlocale id
     hash
 """
 
