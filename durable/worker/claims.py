@@ -1,6 +1,7 @@
 """Claiming: two loops that ask the store for work whenever there is room for it, and sleep in between.
 
-They sleep until the next known wake-up time, a hint from the bell, or the poll interval. Polling alone is correct.
+They sleep until the next known wake-up time, a hint from the bell, or the poll interval (less for a while after work
+was found, where no bell rings for what other processes write). Polling alone is correct.
 A claim that failed is repeated with its token: if it was carried out and only its reply was lost, it gets the same once
 more, instead of leaving it to a lease that nobody works under.
 """
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from durable.worker.upkeep import Upkeep
 
 RETRY_MOST_SECONDS = 2.0
+AGAIN_SECONDS = 0.02
+"""After work was found, where nothing but looking tells of more. While there is none it doubles, up to the interval."""
 T = TypeVar("T")
 _log = logging.getLogger("durable")
 
@@ -33,12 +36,13 @@ class Claims:
         self._parts = parts
         self._upkeep = upkeep
         self._max_workflow_tasks = max_workflow_tasks
-        self._poll = poll_seconds
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_us = 0
         self._workflows = parts.store.bell.listen("workflow")
         self._activities = parts.store.bell.listen("activity")
-        self._activity_poll = poll_seconds * (2 if "activity" in parts.store.bell.covered else 1)
+        bell = parts.store.bell
+        self._workflow_pace = Pace(poll_seconds, bell.hears_others)
+        self._activity_pace = Pace(poll_seconds * (2 if "activity" in bell.covered else 1), bell.hears_others)
 
     def expect(self, at_us: int) -> None:
         """A run will be ready at this time: claim then, and not only at the next poll."""
@@ -81,8 +85,9 @@ class Claims:
                 continue
             if answer.next_wake_us is not None:
                 self.expect(answer.next_wake_us)
+            seconds = self._workflow_pace.after(len(answer.items))
             if len(answer.items) < room:
-                await self._workflows.wait(self._poll)
+                await self._workflows.wait(seconds)
             else:
                 await asyncio.sleep(0)
 
@@ -105,8 +110,9 @@ class Claims:
             parts.clock.hear(answer.now_us)
             for task in answer.items:
                 parts.activities.start(task)
+            seconds = self._activity_pace.after(len(answer.items))
             if len(answer.items) < room:
-                await self._activities.wait(self._until(answer.next_wake_us))
+                await self._activities.wait(self._until(answer.next_wake_us, seconds))
 
     async def _hand_out(self, items: Sequence[WorkflowTask | Overdue | Closing]) -> None:
         tasks = [item for item in items if isinstance(item, WorkflowTask)]
@@ -135,10 +141,24 @@ class Claims:
             elif isinstance(item, ActivityTask):
                 self._parts.release_activity(item)
 
-    def _until(self, wake_us: int | None) -> float:
+    def _until(self, wake_us: int | None, seconds: float) -> float:
         if wake_us is None:
-            return self._activity_poll
-        return min(self._activity_poll, max(0.0, (wake_us - self._parts.clock.now_us()) / 1e6))
+            return seconds
+        return min(seconds, max(0.0, (wake_us - self._parts.clock.now_us()) / 1e6))
+
+
+class Pace:
+    """How long a loop sleeps until it looks again, whatever else may wake it before."""
+
+    def __init__(self, poll_seconds: float, hears_others: bool) -> None:
+        self._poll_seconds = poll_seconds
+        self._shortest_seconds = poll_seconds if hears_others else min(AGAIN_SECONDS, poll_seconds)
+        self._seconds = poll_seconds
+
+    def after(self, found: int) -> float:
+        """In seconds, after a look that found so much."""
+        self._seconds = self._shortest_seconds if found else min(2 * self._seconds, self._poll_seconds)
+        return self._seconds
 
 
 async def _cleared(event: asyncio.Event) -> None:
