@@ -164,8 +164,8 @@ async def test_a_commit_whose_reply_was_lost_is_repeated(store: Any, monkeypatch
     await store.create([new()])
     monkeypatch.setattr(PostgresDatabase, "_say", say)
     with pytest.raises(BackendError, match="gone"):
-        await store.send([message("a", "k")])
-    assert (await store.send([message("a", "k")])).items == [Accepted()]
+        await store.send(two := [message("a", "k"), message("a", "l")])
+    assert (await store.send(two)).items == [Accepted(), Accepted()]
 
 
 async def test_one_statement_whose_reply_was_lost_is_repeated(
@@ -183,6 +183,7 @@ async def test_one_statement_whose_reply_was_lost_is_repeated(
             raise BackendError("gone")
         return rows
 
+    await store.create([new("z")])
     first = new("b")
     second = step(first)
     last = done(second, close=Close(state="completed", result="1"))
@@ -190,12 +191,13 @@ async def test_one_statement_whose_reply_was_lost_is_repeated(
         (lambda: store.create([first]), Created(run_id="b-1")),
         (lambda: store.commit([second]), Accepted()),
         (lambda: store.commit([last]), Accepted()),
+        (lambda: store.send([message("z", "k")]), Accepted()),
     ):
         monkeypatch.setattr(PostgresSession, "_fetched", fetched)
         with pytest.raises(BackendError, match="gone"):
             await call()
         assert (await call()).items == [answer]
-    assert [len(rows) for rows in lost] == [1, 1, 1]
+    assert [len(rows) for rows in lost] == [1, 1, 1, 1]
 
 
 async def test_a_claim_whose_commit_reply_was_lost_gets_the_same_again(

@@ -18,10 +18,12 @@ from durable.backends.records import (
     Checkpoint,
     Close,
     Created,
+    Finished,
     Head,
     InstanceRef,
     Lost,
     NewInstance,
+    NotFound,
     Parent,
     Pause,
     Paused,
@@ -278,6 +280,7 @@ async def test_tasks_go_with_their_run(store: Any, sent: Sent, postgres_url: str
     [
         (one_statement.MAKE, one_statement._NEW, ()),
         (one_statement.move(closed=True, read=True, cleared=True), one_statement._STEP, ()),
+        (one_statement.TELL, one_statement._MESSAGE, ()),
         (LEASE_PLAIN, RUN_KEY, ("w1", 1, "t", 5, 5)),
     ],
 )
@@ -317,3 +320,59 @@ async def test_what_comes_while_a_claim_is_handed_out_is_for_the_next_claim(
     (again,) = (await store.claim_workflow_tasks(claimant("w1", 10_000_000), 5)).items
     assert [one.key for one in again.messages] == ["first", "second"] and again.seen == 2
     assert (task.claims, again.claims) == (1, 1), "who has it is alive"
+
+
+async def test_messages_leave_the_same_rows_as_the_general_way(two_urls: tuple[str, str]) -> None:
+    found = []
+    for url, word in zip(two_urls, ("on", "off"), strict=True):
+        clock = ManualClock()
+        store: Any = await open_store(url, clock=clock, wakeups="off", one_statement=word)
+        at = [
+            new("x", "x-1", head=Head(number=1, token="x")),
+            new("y", "y-1", head=Head(number=1, token="y"), lease=WORKER),
+        ]
+        await store.create(at)
+        clock.advance(1_000)
+        for key in ("one", "two", "one"):
+            sent = [message("x", key, body="\0\x1a"), message("y", key, run_id="y-1")]
+            assert (await store.send(sent)).items == [Accepted()] * 2
+            clock.advance(1_000)
+        rows = await _rows(url)
+        found.append({name: [row for row in rows[name] if row[1] in "xy"] for name in rows})
+        await store.close()
+    assert found[0] == found[1]
+    assert [len(found[0][name]) for name in ("instances", "inbox", "message_keys")] == [2, 4, 4]
+
+
+async def test_messages_are_one_statement_unless_they_are_known_or_not_wanted(store: Any, sent: Sent) -> None:
+    await store.create([new(name) for name in "abc"])
+    await store.commit([done(new("c", head=(await store.get([InstanceRef(instance_id="c")])).items[0].head))])
+    sent.texts.clear()
+    assert (await store.send([message("a", "k"), message("b", "k")])).items == [Accepted()] * 2
+    assert len(sent.texts) == 1
+    asked = [message("a", "k"), message("b", "other"), message("c"), message("d"), message("b", run_id="old")]
+    verdicts = (await store.send(asked[:4])).items
+    assert verdicts == [Accepted(), Accepted(), Finished(state="completed"), NotFound()]
+    assert (await store.send(asked[4:])).items == [NotFound()]
+    (task,) = [
+        one
+        for one in (await store.claim_workflow_tasks(claimant("w1", 1), 9)).items
+        if one.instance_id == "a"
+    ]
+    assert [(one.number, one.key) for one in task.messages] == [(1, "k")]
+
+
+async def test_many_that_send_at_once_number_their_messages_without_gaps(postgres_url: str) -> None:
+    stores: list[Any] = [await open_store(postgres_url, wakeups="off") for _ in range(3)]
+    await stores[0].create([new("a")])
+
+    async def send(store: Any, key: str) -> None:
+        while (await store.send([message("a", key)])).items == [Busy()]:  # noqa: ASYNC110  (nobody tells)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(send(store, f"{n % 20}") for n in range(30) for store in stores))
+    (task,) = (await stores[0].claim_workflow_tasks(claimant("w1", 1), 9)).items
+    assert [one.number for one in task.messages] == [*range(1, 21)]
+    assert len({one.key for one in task.messages}) == 20
+    for store in stores:
+        await store.close()

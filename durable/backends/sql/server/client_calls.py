@@ -29,7 +29,7 @@ from durable.backends.sql.inbox import judge_send
 from durable.backends.sql.ledger import Ledger
 from durable.backends.sql.server import finding, questions
 from durable.backends.sql.server.judging import Calls
-from durable.backends.sql.server.one_statement import CREATIONS
+from durable.backends.sql.server.one_statement import CREATIONS, MESSAGES
 from durable.backends.sql.server.session import Database, Ring, Session, Topics
 
 
@@ -39,7 +39,7 @@ class ClientCalls(Calls):
     def __init__(self, database: Database, ring: Ring) -> None:
         super().__init__(database, ring)
         self._creations = self._batch(needs.of_instances, create, short=CREATIONS)
-        self._messages = self._batch(needs.of_messages, send)
+        self._messages = self._batch(needs.of_messages, send, short=MESSAGES)
         self._changes = self._batch(needs.of_changes, _change)
 
     async def create(

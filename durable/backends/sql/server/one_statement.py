@@ -1,4 +1,5 @@
-"""Batches that one statement judges and writes: runs that are plainly made, checkpoints that touch only their own run.
+"""Batches that one statement judges and writes: runs that are plainly made, checkpoints that touch only their own run,
+messages from outside.
 
 The general way is `judging`: lock, judge in Python, write, four round trips and more. Most of what a worker writes
 needs none of that judgement, for there is one good answer and the row itself tells whether it may be given. Here the
@@ -13,6 +14,7 @@ Why it is right under READ COMMITTED:
 - A row is had by ``FOR UPDATE SKIP LOCKED`` in a ``WITH``, which judges the conditions on the newest version of the
   row; all that is written joins what was had. Each condition is about the row itself: nothing else that is read could
   be older than the lock. (An inbox is not looked at: the row's count of messages says whether any was not seen.)
+- The key of a message is new if the table of keys takes it, which looks at what is there now.
 - What is deleted besides (tasks and read messages of a run) was there before the head that the checkpoint names, and
   the head still stands.
 - A run that is made reserves its id as the general way does, so that nobody waits for a transaction of somebody else.
@@ -27,8 +29,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from durable.backends.limits import refuse_checkpoint, refuse_instance
-from durable.backends.records import Accepted, Checkpoint, Created, NewInstance, Verdict
+from durable.backends.limits import refuse_checkpoint, refuse_instance, refuse_message
+from durable.backends.records import (
+    MAX_UNREAD_MESSAGES,
+    Accepted,
+    Checkpoint,
+    Created,
+    NewInstance,
+    NewMessage,
+    Verdict,
+)
 from durable.backends.sql.history import history_row
 from durable.backends.sql.ledger import Events
 from durable.backends.sql.needs import Needs
@@ -163,6 +173,27 @@ def _make_of(_: Iterable[Row]) -> str:
     return MAKE
 
 
+_MESSAGE: dict[str, Kind] = {**INSTANCE_KEY, "run_id": "id", "key": "id", "kind": "id", "body": "text"}
+_READY = "least(coalesce(t.ready_at_us, w.now_us), w.now_us)"
+# A key that is known already is told by the table itself: what is inserted is compared with the newest there is.
+TELL = (
+    "WITH w AS MATERIALIZED (SELECT wanted.*, @now AS now_us FROM @wanted), "
+    "had AS MATERIALIZED (SELECT w.*, i.sent FROM w JOIN @instances AS i ON i.part = w.part "
+    "AND i.instance_id = w.instance_id WHERE i.state = 'running' AND (w.run_id IS NULL OR i.run_id = w.run_id) "
+    f"AND i.sent - i.seen < {MAX_UNREAD_MESSAGES} FOR UPDATE OF i SKIP LOCKED), "
+    "keyed AS (INSERT INTO @message_keys (part, instance_id, key) SELECT w.part, w.instance_id, w.key FROM had AS w "
+    "ON CONFLICT DO NOTHING RETURNING instance_id), "
+    "new AS MATERIALIZED (SELECT w.* FROM had AS w "
+    "WHERE (w.instance_id IN (SELECT keyed.instance_id FROM keyed)) IS TRUE), "
+    f"told AS (UPDATE @instances AS t SET sent = t.sent + 1, ready_at_us = {_READY}, claimable_at_us = "
+    f"CASE WHEN t.lease_owner IS NULL THEN {_READY} ELSE t.lease_until_us END "
+    "FROM new AS w WHERE t.part = w.part AND t.instance_id = w.instance_id RETURNING t.instance_id), "
+    "put AS (INSERT INTO @inbox (part, instance_id, number, run_id, key, kind, body, sent_at_us) "
+    "SELECT w.part, w.instance_id, w.sent + 1, w.run_id, w.key, w.kind, w.body, w.now_us FROM new AS w) "
+    "SELECT @now, told.instance_id FROM told"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class OneStatement(Generic[Q, A]):
     """How a kind of batch is done in one statement, which gives the time and the ids of the instances it was done for.
@@ -258,5 +289,24 @@ def _tell_moved(one: Checkpoint, topics: Topics, ended: set[str]) -> None:
         topics.add("workflow")
 
 
+def _message(one: NewMessage) -> Row | None:
+    if refuse_message(one):
+        return None
+    return (part(one.instance_id), one.instance_id, one.run_id, one.key, one.kind, one.body)
+
+
+def _tell_of(_: Iterable[Row]) -> str:
+    return TELL
+
+
+def _put(_: NewMessage) -> Verdict:
+    return Accepted()
+
+
+def _tell_put(_: NewMessage, topics: Topics, __: set[str]) -> None:
+    topics.add("workflow")
+
+
 CREATIONS: OneStatement[NewInstance, Any] = OneStatement(_make_of, _NEW, _new, _created, _tell_made)
+MESSAGES: OneStatement[NewMessage, Verdict] = OneStatement(_tell_of, _MESSAGE, _message, _put, _tell_put)
 CHECKPOINTS: OneStatement[Checkpoint, Verdict] = OneStatement(_move_of, _STEP, _step, _accepted, _tell_moved)
