@@ -76,6 +76,13 @@ def alternate(
 
 
 def _round(line: Line, seconds: float, postgres: Callable[[], Serving]) -> None:
+    try:
+        line.rounds.append(_measured(line, seconds, postgres))
+    except Exception as problem:  # of whatever kind: one peer does not spoil the others' run
+        line.problem = str(problem).strip().rpartition("\n")[2] or repr(problem)
+
+
+def _measured(line: Line, seconds: float, postgres: Callable[[], Serving]) -> Readings:
     one = line.contestant
     with tempfile.TemporaryDirectory(prefix="durable-peers-") as folder, _url(one, folder, postgres) as url:
         job = {
@@ -86,10 +93,7 @@ def _round(line: Line, seconds: float, postgres: Callable[[], Serving]) -> None:
             "folder": folder,
             "server": str(restate_server()) if one.name == "restate" else None,
         }
-        try:
-            line.rounds.append(_run(one, job))
-        except Exception as problem:  # of whatever kind: one peer does not spoil the others' run
-            line.problem = str(problem).strip().rpartition("\n")[2] or repr(problem)
+        return _run(one, job)
 
 
 @contextmanager
