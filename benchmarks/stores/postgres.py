@@ -27,6 +27,7 @@ from durable.backends.postgres.database import SETTINGS, STATEMENTS_KEPT
 _CHANGE = re.compile(r'(?:^|\bw\d+ AS \()(INSERT INTO|UPDATE|DELETE FROM) (?:"\w+"\.)?"?(\w+)')
 """Where a statement that writes begins: alone, or as one of several in a ``WITH`` that selects their counts."""
 _COUNT = re.compile(r"\d+$")
+_WRITES = re.compile(r'(?<!FOR )\b(INSERT INTO|UPDATE|DELETE FROM) "')
 _ONE_STATEMENT = "WITH w AS "
 _WANTED = "SELECT wanted.*"
 
@@ -176,9 +177,10 @@ class _Recorder(asyncpg.Connection):  # type: ignore[misc]
             self._end()
         elif query == "ROLLBACK":
             self._begun, self._noted = None, []
-        elif (found := _CHANGE.findall(query)) and any(counts):
+        elif any(counts) and ((found := _CHANGE.findall(query)) or _WRITES.search(query)):
             names = [f"{verb.split()[0].lower()} {table}" for verb, table in found]
-            changed = dict(zip(names, counts, strict=True))
+            # Of another form, like a claim: written again as it is, with what it reads.
+            changed = dict(zip(names, counts, strict=True)) if found else {"in other statements": sum(counts)}
             self._noted.append(Statement(sql=query, rows=list(args), changed=changed))
             if self._begun is None:
                 self._end()
