@@ -28,7 +28,7 @@ _CHANGE = re.compile(r'(?:^|\bw\d+ AS \()(INSERT INTO|UPDATE|DELETE FROM) (?:"\w
 """Where a statement that writes begins: alone, or as one of several in a ``WITH`` that selects their counts."""
 _COUNT = re.compile(r"\d+$")
 _WRITES = re.compile(r'(?<!FOR )\b(INSERT INTO|UPDATE|DELETE FROM) "')
-_ONE_STATEMENT = "WITH w AS "
+_ONE_STATEMENT = re.compile(r"WITH w AS .*, (?:made|moved) AS \((?:INSERT INTO|UPDATE) ", re.DOTALL)
 _WANTED = "SELECT wanted.*"
 
 
@@ -151,7 +151,7 @@ class _Recorder(asyncpg.Connection):  # type: ignore[misc]
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None, **options: Any) -> Any:
         rows = await super().fetch(query, *args, timeout=timeout, **options)
-        if query.startswith(_ONE_STATEMENT):
+        if _ONE_STATEMENT.match(query):
             self._note_bare(query, args, rows)
         else:
             self._note(query, args, rows[0] if query.startswith("WITH w0") else [len(rows)])
