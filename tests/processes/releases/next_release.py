@@ -14,7 +14,7 @@ from tests.processes.crew import ROOT
 
 _COLUMN = {
     "postgres": "ALTER TABLE {} ADD COLUMN IF NOT EXISTS lane integer NOT NULL DEFAULT 0;\n",
-    "mysql": "ALTER TABLE {} ADD COLUMN IF NOT EXISTS lane INT NOT NULL DEFAULT 0;\n",
+    "mysql": "ALTER TABLE {} ADD COLUMN lane INT NOT NULL DEFAULT 0;\n",
     "sqlite": "ALTER TABLE {} ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;\n",
 }
 _TABLES = ("instances", "past_runs", "history", "inbox", "activities")

@@ -106,6 +106,7 @@ async def test_a_rolling_upgrade_of_the_engine_and_back(
         await verdict.results(client, list(again))
         await waiting(client, [*strange, *list(late)[:20]], ["stalled"])
         await left_alone(client, strange)
+        assert await client.audit(repair=True) == []
         kept = {name: await client.export_history(name) for name in [*strange, *late]}
 
         # And forwards again: what was left alone goes on where it was.
