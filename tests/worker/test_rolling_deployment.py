@@ -60,9 +60,13 @@ BEFORE = [deliver_before, greet_before, step]
 AFTER = [deliver_after, greet_before, greet_after, step]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "memory://rolling" if request.param == "memory" else f"sqlite:///{tmp_path}/rolling.db"
+@pytest.fixture(params=["memory", "sqlite", "postgres", "mysql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param in ("postgres", "mysql"):
+        async with request.getfixturevalue(f"{request.param}_server").database() as url:
+            yield url
+        return
+    yield "memory://rolling" if request.param == "memory" else f"sqlite:///{tmp_path}/rolling.db"
 
 
 @pytest.fixture
