@@ -13,7 +13,6 @@ from asyncio.events import _get_running_loop
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from sys import intern
 from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event, RunStarted, SideEffectRecorded
 from durable.core.failure import Failure, rebuild
 from durable.core.hooks import Propagation
-from durable.core.light_records import blank
+from durable.core.light_records import blank, dataclass
 from durable.core.loop import RunDropped, WorkflowLoop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
@@ -83,6 +82,9 @@ class Pending(NamedTuple):
     decode: Callable[[str], Any]
 
 
+_made = tuple.__new__  # a named tuple is made by a function written in Python, which takes five times as long
+
+
 class Site(NamedTuple):
     """Where workflow code issued a command."""
 
@@ -125,7 +127,7 @@ class Inbox:
         return self.payloads.popleft()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=False, slots=True, kw_only=True)
 class Step:
     """What one step asked for. Commands by number; a cancellation stands under the negative of what it cancels."""
 
@@ -159,7 +161,6 @@ class Step:
 
 _NOTHING: Any = MappingProxyType({})
 """Stands where a dictionary will be made when there is something to put into it. Most runs never have."""
-_NO_PATCHES: frozenset[str] = frozenset()
 _NO_STEP = Step(commands=_NOTHING)
 """Between steps: nobody can ask for anything."""
 
@@ -168,41 +169,47 @@ class RunContext:
     """The run as its primitives use it (the host of its loop)."""
 
     __slots__ = (
+        "__dict__",
         "_next_number",
         "_propagation",
-        "_published",
-        "_random",
-        "_read_only",
-        "answers",
-        "cancel_reason",
-        "cancel_requested",
-        "conditions",
         "converter",
         "definition",
-        "dropped_signals",
         "history_bytes",
         "history_length",
         "identity",
-        "inboxes",
         "known",
         "loop",
-        "on_update_defined",
-        "open_updates",
-        "patches",
         "pending",
-        "queries",
         "queue",
-        "recorded",
-        "replaying",
         "room_bytes",
         "seed",
-        "sites",
         "started_headers",
         "started_us",
         "step",
-        "timer_name",
-        "updates",
     )
+
+    # What most runs never have lies in the class; the run has one of its own as soon as there is something to put in.
+    replaying = False
+    answers: Sequence[Event] = ()
+    """While replaying: what history holds as the answer to the input that is being applied."""
+    recorded: deque[SideEffectRecorded] | None = None
+    """While replaying: those of them that are values of side effects."""
+    inboxes: dict[str, Inbox] = _NOTHING
+    dropped_signals = 0
+    conditions: dict[asyncio.Future[None], Callable[[], object]] = _NOTHING
+    queries: dict[str, Handler] = _NOTHING
+    updates: dict[str, Handler] = _NOTHING
+    open_updates: dict[str, tuple[str, str]] = _NOTHING
+    """Updates without an answer yet: name and arguments by key, in order of arrival."""
+    patches: frozenset[str] = frozenset()
+    on_update_defined: Callable[[str], None] | None = None
+    cancel_reason: str | None = None
+    cancel_requested = False
+    sites: dict[int, Site] | None = None
+    timer_name: str | None = None
+    _published = 0
+    _read_only: str | None = None
+    _random: random.Random | None = None
 
     def __init__(
         self,
@@ -231,33 +238,12 @@ class RunContext:
             watchdog=watchdog,
         )
         self.loop.label = identity
-        self.replaying = False
         self.history_length = 0
         self.history_bytes = 0
         self.step = _NO_STEP
         self.room_bytes = MAX_STEP_BYTES
-        self.answers: Sequence[Event] = ()
-        """While replaying: what history holds as the answer to the input that is being applied."""
-        self.recorded: deque[SideEffectRecorded] | None = None
-        """While replaying: those of them that are values of side effects."""
         self.pending: dict[int, Pending] = {}
-        self.inboxes: dict[str, Inbox] = _NOTHING
-        self.dropped_signals = 0
-        self.conditions: dict[asyncio.Future[None], Callable[[], object]] = _NOTHING
-        self.queries: dict[str, Handler] = _NOTHING
-        self.updates: dict[str, Handler] = _NOTHING
-        self.open_updates: dict[str, tuple[str, str]] = _NOTHING
-        """Updates without an answer yet: name and arguments by key, in order of arrival."""
-        self.patches = _NO_PATCHES
-        self.on_update_defined: Callable[[str], None] | None = None
-        self.cancel_reason: str | None = None
-        self.cancel_requested = False
-        self.sites: dict[int, Site] | None = None
-        self.timer_name: str | None = None
         self._next_number = 1
-        self._published = 0
-        self._read_only: str | None = None
-        self._random: random.Random | None = None
 
     # --- commands -----------------------------------------------------------------------------------------------
 
@@ -306,7 +292,7 @@ class RunContext:
     def wait_for(self, number: int, decode: Callable[[str], Any]) -> asyncio.Future[Any]:
         """A future for the answer to a command."""
         future: asyncio.Future[Any] = self.loop.create_future()
-        self.pending[number] = Pending(future, decode)
+        self.pending[number] = _made(Pending, (future, decode))
         return future
 
     def withdraw(self, number: int, cancellation: Command) -> None:

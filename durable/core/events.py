@@ -342,13 +342,19 @@ def weight(event: Event) -> int:
         return _BASE_WEIGHT + len(event.name) + len(event.args) + len(event.queue) + len(event.options)
     if type(event) is RunCompleted:
         return _BASE_WEIGHT + len(event.result)
+    if type(event) is RunStarted:
+        return _weight_of_start(event)
     total = _BASE_WEIGHT
     for name in _TEXTS[type(event)]:
         if text := getattr(event, name):
             total += len(text)
-    if type(event) is RunStarted and event.signals:
-        total += sum(len(payload) for _, payload in event.signals)
     return total
+
+
+def _weight_of_start(event: RunStarted) -> int:
+    total = _BASE_WEIGHT + len(event.workflow) + len(event.args) + len(event.queue) + len(event.version)
+    total += len(event.previous_run_id or "") + len(event.seed or "")
+    return total + sum([len(payload) for _, payload in event.signals])
 
 
 def encode_event(event: Event) -> bytes:

@@ -103,27 +103,6 @@ class _Gone:
 _GONE = _Gone()
 
 
-class _Handle(asyncio.Handle):
-    """asyncio's handle without its look at the debug mode, which this loop does not have."""
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: contextvars.Context | None,
-    ) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-
-
 class Timer(asyncio.TimerHandle):
     """A timer, with the number of its command (0 when it has none) and the time that it is durably due at."""
 
@@ -194,34 +173,38 @@ class WorkflowLoop(OrderedLoop):
 
     # A worker keeps a loop for each run that sleeps: no dictionary of attributes, and nothing is made before its use.
     __slots__ = (
-        "_aside",
-        "_aside_since",
         "_completed",
         "_context",
         "_created",
         "_dropped",
-        "_exception_handler",
-        "_generators",
-        "_last_round",
-        "_orphans",
-        "_outside",
-        "_reached_time",
         "_ready",
         "_rearming",
-        "_rearms",
-        "_refusals",
         "_shut",
         "_stepping",
-        "_stop",
         "host",
         "label",
         "now_us",
-        "on_idle",
         "run_id",
         "start_us",
         "timers",
         "watchdog",
     )
+
+    # What most runs never have lies in the class; the run has one of its own as soon as there is something to put in.
+    on_idle: Callable[[], bool] | None = None
+    """Called when nothing is ready; True when that made something ready."""
+    _reached_time = 0.0
+    _generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = _NOTHING
+    _orphans: tuple[AsyncGenerator[Any, Any], ...] = ()
+    _exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+    _rearms: dict[Callable[..., object], tuple[int, int]] = _NOTHING
+    _aside: tuple[asyncio.Handle, ...] = ()
+    _aside_since = -1
+    _last_round = False
+    _refusals = 0
+    _stop: BaseException | None = None
+    _outside: _Outside | None = None
+    """Of steps that are made `together`."""
 
     def __init__(
         self,
@@ -239,27 +222,15 @@ class WorkflowLoop(OrderedLoop):
         """What the watchdog calls the run: its text is asked for when there is something to say."""
         self.start_us = start_us
         self.now_us = start_us
-        self._reached_time = 0.0
         self.host = host
         self.watchdog = watchdog
-        self.on_idle: Callable[[], bool] | None = None
-        """Called when nothing is ready; True when that made something ready."""
         self._context = contextvars.Context() if context is None else context
         self._ready: list[asyncio.Handle] = []
         self.timers: dict[int, Timer] = _NOTHING
         """Those that have not fired, by the numbers of their commands."""
-        self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = _NOTHING
-        self._orphans: tuple[AsyncGenerator[Any, Any], ...] = ()
-        self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
         self._rearming: Callable[..., object] | None = None
-        self._rearms: dict[Callable[..., object], tuple[int, int]] = _NOTHING
-        self._aside: tuple[asyncio.Handle, ...] = ()
-        self._aside_since = -1
-        self._created = self._completed = self._refusals = 0
-        self._last_round = self._stepping = self._shut = self._dropped = False
-        self._stop: BaseException | None = None
-        self._outside: _Outside | None = None
-        """Of steps that are made `together`."""
+        self._created = self._completed = 0
+        self._stepping = self._shut = self._dropped = False
 
     def __repr__(self) -> str:
         state = "dropped" if self._dropped else "stepping" if self._stepping else "parked"
@@ -348,6 +319,11 @@ class WorkflowLoop(OrderedLoop):
         """
         if self._dropped:
             return
+        nothing_left = not (self.tasks or self._orphans or self._generators)
+        if nothing_left and current_workflow_loop() is None:  # else it is refused, below
+            self._dropped = self._shut = True
+            self._forget()
+            return
         outside = self._enter()
         self._dropped = self._shut = True
         interrupted: list[BaseException] = []
@@ -416,16 +392,21 @@ class WorkflowLoop(OrderedLoop):
         _resume_collector()
 
     def _go(self, apply: Callable[[], None]) -> None:
-        self._stop = None
-        self._last_round = False
-        self._rearms = _NOTHING
-        if self._aside:
-            self._bring_back()
+        if self._rearms:
+            self._calm_down()
+        if self._stop is not None:
+            self._stop = None
         self._context.run(apply)
         self._drain()
         while self.on_idle is not None and self._context.run(self.on_idle):
             self._last_round = False
             self._drain()
+
+    def _calm_down(self) -> None:
+        """What was set aside in the step before comes back; nothing has been scheduled too often yet."""
+        self._rearms = _NOTHING
+        self._last_round = False
+        self._bring_back()
 
     def _drain(self) -> None:
         """Run what is ready, in passes: a pass is what was ready at its beginning."""
@@ -500,14 +481,21 @@ class WorkflowLoop(OrderedLoop):
         """Run ``callback`` after everything that is ready now."""
         if callback is _task_done:
             return self._finish_task(args[0])
-        handle = _Handle(callback, args, self, context)
+        # What asyncio's own constructor does, without its look at the debug mode, which this loop does not have.
+        handle: Any = _new_handle(asyncio.Handle)
+        handle._context = copy_context() if context is None else context
+        handle._loop = self
+        handle._callback = callback
+        handle._args = args
+        handle._cancelled = False
+        handle._repr = handle._source_traceback = None
         if self._shut:
             self._refuse()
         elif callback == self._rearming and self._rearmed_too_often(callback):
             self._set_aside(handle)
         else:
             self._ready.append(handle)
-        return handle
+        return handle  # type: ignore[no-any-return]
 
     def call_later(  # type: ignore[override]
         self,
@@ -858,4 +846,5 @@ def _close_generator(generator: AsyncGenerator[Any, Any]) -> bool:
     return getattr(generator, "ag_frame", None) is None
 
 
-_DONE = asyncio.Handle.__new__(asyncio.Handle)
+_new_handle = asyncio.Handle.__new__
+_DONE = _new_handle(asyncio.Handle)

@@ -188,7 +188,7 @@ class Converter:
     def encode_result(self, value: Any, signature: CallSignature, what: str) -> str:
         """As `encode`, with the annotation of what the function gives back."""
         try:
-            text = _result_shape(signature).write(value, self.max_nesting)
+            text = (signature.result_shape or _result_shape(signature)).write(value, self.max_nesting)
         except _Refusal:
             return self.encode(value, signature.result, what)  # raises, and says why
         return self._stored(text, what)
@@ -197,7 +197,7 @@ class Converter:
         """As `decode`, with the annotation of what the function gives back."""
         try:
             shape = signature.result_shape or _result_shape(signature)
-            return shape.read(self._json(payload, what))
+            return shape.read(payload if type(self.codec) is PlainCodec else self._json(payload, what))
         except _Refusal:
             return self.decode(payload, signature.result, what)  # raises, and says why
 
@@ -248,6 +248,8 @@ class Converter:
         return stored
 
     def _json(self, payload: str, what: str, part: str = "") -> str:
+        if type(self.codec) is PlainCodec and type(payload) is str:
+            return payload
         try:
             text = self.codec.decode(payload)
         except Exception as error:

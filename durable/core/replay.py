@@ -65,17 +65,12 @@ class Run:
     """
 
     __slots__ = (
+        "__dict__",
         "_begins_with",
-        "_begun_with",
         "_compare",
-        "_ending",
-        "_held",
-        "_held_bytes",
         "_main",
         "_open_ended",
-        "_owed",
         "_read",
-        "_updates",
         "context",
         "definition",
         "differences",
@@ -83,6 +78,15 @@ class Run:
         "identity",
         "number",
     )
+
+    # What most runs never have lies in the class.
+    _begun_with: frozenset[str] = frozenset()
+    _owed: tuple[Sequence[Command], int] = ((), 0)
+    """Commands of the last event of the history that do not stand behind it, and its time."""
+    _held: tuple[Callable[[], None], ...] = ()
+    _held_bytes = 0
+    _updates: Updates | None = None
+    _ending: EndOfRun | None = None
 
     def __init__(
         self,
@@ -105,15 +109,8 @@ class Run:
         self.context = RunContext(identity, definition, converter, known, started, propagation, watchdog)
         self.number = 0
         self.ended = False
-        self._ending: EndOfRun | None = None
         self._begins_with: Input | None = None
-        self._begun_with = self.context.patches
-        self._owed: tuple[Sequence[Command], int] = ((), 0)
-        """Commands of the last event of the history that do not stand behind it, and its time."""
         self._open_ended = False
-        self._held: tuple[Callable[[], None], ...] = ()
-        self._held_bytes = 0
-        self._updates: Updates | None = None
         self._main: asyncio.Task[Any] | None = None
         if trace:
             self.context.sites = {}
@@ -383,7 +380,8 @@ class Run:
             self.context.inbox(name).put(payload)
 
         known = self._begun_with if self.context.replaying else patches_of(self.definition.fn)
-        self.context.patches = known
+        if known:
+            self.context.patches = known
 
         def start() -> None:
             if known:

@@ -65,7 +65,7 @@ class Activity(Generic[P, R_co]):
             called: Coroutine[None, None, R_co] = self.definition.fn(*args, **kwargs)
             return called
         self.definition.signature.bind(args, kwargs)
-        return self._scheduled(run, args, kwargs, run.site())
+        return self._scheduled(run, args, kwargs, None if run.sites is None else run.site())
 
     @overload
     def __get__(self, instance: None, owner: type[Any]) -> Activity[P, R_co]: ...

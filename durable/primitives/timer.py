@@ -52,9 +52,11 @@ def micros_of(when: datetime) -> int:
 def _wake_at(run: RunContext, when: float, name: str | None) -> tuple[asyncio.Future[None], asyncio.Handle]:
     """What to await, and what to cancel then. No coroutine of its own: it would take memory while all sleep."""
     future: asyncio.Future[None] = run.loop.create_future()
-    run.timer_name = name
+    if name is not None:
+        run.timer_name = name
     handle = run.loop.call_at(when, _wake, future)
-    run.timer_name = None
+    if name is not None:
+        run.timer_name = None
     return future, handle
 
 
