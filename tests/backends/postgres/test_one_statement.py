@@ -13,6 +13,7 @@ import pytest
 from durable.backends.postgres import open_store
 from durable.backends.postgres.sessions import PostgresSession
 from durable.backends.records import (
+    Absorbed,
     Accepted,
     Busy,
     Checkpoint,
@@ -279,7 +280,13 @@ async def test_tasks_go_with_their_run(store: Any, sent: Sent, postgres_url: str
     ("sql", "columns", "values"),
     [
         (one_statement.MAKE, one_statement._NEW, ()),
-        (one_statement.move(closed=True, read=True, cleared=True), one_statement._STEP, ()),
+        (
+            one_statement.move(
+                **dict.fromkeys(("closed", "read", "cleared", "absorbed", "gone", "scheduled"), True)
+            ),
+            one_statement._STEP,
+            (),
+        ),
         (one_statement.TELL, one_statement._MESSAGE, ()),
         (LEASE_PLAIN, RUN_KEY, ("w1", 1, "t", 5, 5)),
     ],
@@ -376,3 +383,67 @@ async def test_many_that_send_at_once_number_their_messages_without_gaps(postgre
     assert len({one.key for one in task.messages}) == 20
     for store in stores:
         await store.close()
+
+
+async def test_tasks_leave_the_same_rows_as_the_general_way(two_urls: tuple[str, str]) -> None:
+    found = []
+    for url, word in zip(two_urls, ("on", "off"), strict=True):
+        clock = ManualClock()
+        store: Any = await open_store(url, clock=clock, wakeups="off", one_statement=word)
+        first = new("t", "t-1", head=Head(number=1, token="t"), lease=WORKER)
+        await store.create([first])
+        tasks = (
+            activity(2, lease=WORKER, payload='["\'ä\\n\\\\"]'),
+            activity(3, queue_timeout_us=500),
+            activity(4, lease=WORKER, queue_timeout_us=500),
+            activity(5),
+        )
+        at = replace(step(first, activities=tasks), new_head=Head(number=2, token="t2"))
+        rows = [await _committed(store, at, clock, url)]
+        absorbed = (Absorbed(number=2, token="t1"), Absorbed(number=4, token="t1"))
+        at = step(at, absorbed=absorbed, withdrawn=(5,), activities=(activity(6, payload="\x1a"),))
+        at = replace(at, new_head=Head(number=3, token="t3"))
+        rows.append(await _committed(store, at, clock, url))
+        at = replace(step(at, activities=(activity(7),)), new_head=Head(number=4, token="t4"))
+        rows.append(await _committed(store, at, clock, url))
+        found.append(rows)
+        await store.close()
+    assert found[0] == found[1]
+    assert [len(rows) for rows in found[0]] == [1 + 4 + 2, 1 + 2 + 3, 1 + 3 + 4]
+
+
+async def _committed(store: Any, checkpoint: Checkpoint, clock: ManualClock, url: str) -> list[Any]:
+    clock.advance(1_000)
+    assert (await store.commit([checkpoint])).items == [Accepted()]
+    tables = await _rows(url)
+    return [row for name in ("instances", "activities", "history") for row in tables[name] if "t" in row]
+
+
+async def test_tasks_come_and_go_with_one_statement(store: Any, sent: Sent) -> None:
+    await store.create([first := new("a"), other := new("b")])
+    tasks = (activity(2, lease=WORKER), activity(3, lease=WORKER))
+    scheduled = [step(one, activities=tasks) for one in (first, other)]
+    await store.commit(scheduled)
+    right = step(scheduled[0], absorbed=(Absorbed(number=2, token="t1"), Absorbed(number=3, token="t1")))
+    await store.commit([right])
+    assert len(sent.texts) == 3
+    wrong = (Absorbed(number=2, token="t1"), Absorbed(number=3, token="other"))
+    assert (await store.commit([step(scheduled[1], absorbed=wrong)])).items == [Lost()]
+    gone = (Absorbed(number=2, token="t1"), Absorbed(number=4, token="t1"))
+    assert (await store.commit([step(scheduled[1], absorbed=gone)])).items == [Lost()]
+    (twice,) = (await store.commit([step(scheduled[1], activities=(activity(3),))])).items
+    assert isinstance(twice, Refused)
+    assert (await store.commit([step(scheduled[1], withdrawn=(2,))])).items == [Accepted()]
+
+
+async def test_a_task_that_somebody_holds_makes_its_checkpoint_busy(store: Any, postgres_url: str) -> None:
+    await store.create([first := new("a")])
+    await store.commit([at := step(first, activities=(activity(2, lease=WORKER),))])
+    holder = await asyncpg.connect(postgres_url)
+    async with holder.transaction():
+        await holder.execute("UPDATE activities SET token = 'other'")
+        async with asyncio.timeout(2):
+            last = step(at, absorbed=(Absorbed(number=2, token="t1"),))
+            assert (await store.commit([last])).items == [Busy()]
+    assert (await store.commit([last])).items == [Lost()]
+    await holder.close()

@@ -16,7 +16,7 @@ Why it is right under READ COMMITTED:
   be older than the lock. (An inbox is not looked at: the row's count of messages says whether any was not seen.)
 - The key of a message is new if the table of keys takes it, which looks at what is there now.
 - What is deleted besides (tasks and read messages of a run) was there before the head that the checkpoint names, and
-  the head still stands.
+  the head still stands. Tasks whose results it takes are had in the same way before their run; nobody waits for either.
 - A run that is made reserves its id as the general way does, so that nobody waits for a transaction of somebody else.
 
 For servers whose ``WITH`` may write, and that keep all parts in one place.
@@ -24,10 +24,12 @@ For servers whose ``WITH`` may write, and that keep all parts in one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
+
+import orjson
 
 from durable.backends.limits import refuse_checkpoint, refuse_instance, refuse_message
 from durable.backends.records import (
@@ -35,6 +37,7 @@ from durable.backends.records import (
     Accepted,
     Checkpoint,
     Created,
+    NewActivity,
     NewInstance,
     NewMessage,
     Verdict,
@@ -97,6 +100,10 @@ _STEP: dict[str, Kind] = {
     "consumed": "text",
     "wake_us": "int",
     "fired_us": "int",
+    "absorbed": "text",
+    "absorbs": "int",
+    "gone": "text",
+    "activities": "text",
     "lease_owner": "id",
     "lease_us": "int",
     "status": "text",
@@ -104,14 +111,25 @@ _STEP: dict[str, Kind] = {
     "result": "text",
     "failure": "text",
 }
-_MOVED = (
-    "WITH w AS MATERIALIZED (SELECT wanted.*, @now AS now_us FROM @wanted), "
-    "had AS MATERIALIZED (SELECT w.* FROM w JOIN @instances AS i "
+_WITH = "WITH w AS MATERIALIZED (SELECT wanted.*, @now AS now_us FROM @wanted)"
+# Tasks whose results are in the checkpoint: it counts only if all of them are there, with the tokens that it names.
+_ABSORBED = (
+    ", tasks AS MATERIALIZED (SELECT a.part, a.instance_id FROM (SELECT w.part, w.instance_id, w.run_id, b.* FROM w "
+    "CROSS JOIN LATERAL json_to_recordset(CAST(w.absorbed AS json)) AS b(number bigint, token text) "
+    "WHERE w.absorbed IS NOT NULL) AS b JOIN @activities AS a ON a.part = b.part AND a.instance_id = b.instance_id "
+    "AND a.run_id = b.run_id AND a.number = b.number WHERE a.token = b.token FOR UPDATE OF a SKIP LOCKED), "
+    "whole AS MATERIALIZED (SELECT w.* FROM w WHERE w.absorbed IS NULL OR ((w.instance_id, w.absorbs) IN "
+    "(SELECT tasks.instance_id, count(*) FROM tasks GROUP BY tasks.instance_id)) IS TRUE)"
+)
+_HAD = (
+    ", had AS MATERIALIZED (SELECT w.*, i.workflow FROM {} AS w JOIN @instances AS i "
     f"ON {_OF_RUN.format('i')} WHERE i.head_number = w.head_number AND i.head_token = w.head_token "
     "AND i.state = 'running' AND i.problem IS NULL AND i.sent = w.seen "
     "AND (w.state = 'running' OR i.children = 0) AND coalesce(w.fired_us, 0) <= w.now_us "
-    "FOR UPDATE OF i SKIP LOCKED), "
-    "moved AS (UPDATE @instances AS t SET state = w.state, head_number = w.head_number + w.count, "
+    "FOR UPDATE OF i SKIP LOCKED)"
+)
+_MOVED = (
+    ", moved AS (UPDATE @instances AS t SET state = w.state, head_number = w.head_number + w.count, "
     "head_token = w.new_token, history_bytes = t.history_bytes + w.size, seen = w.seen, ready_at_us = w.wake_us, "
     "wake_at_us = w.wake_us, claims = 0, lease_owner = w.lease_owner, lease_until_us = w.now_us + w.lease_us, "
     "claim_token = NULL, claimable_at_us = CASE WHEN w.lease_owner IS NULL THEN w.wake_us "
@@ -141,35 +159,67 @@ _CLEARED = (
 )
 
 
+_GONE = (
+    ", gone AS (DELETE FROM @activities AS a USING (SELECT w.part, w.instance_id, w.run_id, "
+    "CAST(unnest(string_to_array(w.gone, ',')) AS bigint) AS number FROM had AS w "
+    "WHERE w.state = 'running' AND w.gone IS NOT NULL) AS b WHERE a.part = b.part "
+    "AND a.instance_id = b.instance_id AND a.run_id = b.run_id AND a.number = b.number)"
+)
+_SCHEDULED = (
+    ", scheduled AS (INSERT INTO @activities (part, run_id, number, instance_id, workflow, name, queue, payload, "
+    "options, scheduled_at_us, due_at_us, attempt, deliveries, token, lease_until_us, expires_at_us, parked, expired, "
+    "held, claimable_at_us, expirable_at_us) SELECT w.part, w.run_id, b.number, w.instance_id, w.workflow, b.name, "
+    "b.queue, b.payload, b.options, w.now_us, w.now_us, 1, CASE WHEN b.token IS NULL THEN 0 ELSE 1 END, b.token, "
+    "w.now_us + b.lease_us, w.now_us + b.limit_us, 0, 0, 0, w.now_us + coalesce(b.lease_us, 0), "
+    "CASE WHEN b.token IS NULL THEN w.now_us + b.limit_us END FROM had AS w CROSS JOIN LATERAL "
+    "json_to_recordset(CAST(w.activities AS json)) AS b(number bigint, name text, queue text, payload text, "
+    "options text, limit_us bigint, token text, lease_us bigint) WHERE w.activities IS NOT NULL)"
+)
+
+
 @cache
-def move(*, closed: bool, read: bool, cleared: bool) -> str:
+def move(
+    *,
+    closed: bool = False,
+    read: bool = False,
+    cleared: bool = False,
+    absorbed: bool = False,
+    gone: bool = False,
+    scheduled: bool = False,
+) -> str:
     """The statement of checkpoints. A table costs the server something, whether rows of it are written or not: only
     what any of the checkpoints needs is in it.
     """
     return (
-        _MOVED.format(_CLOSED if closed else "")
+        _WITH
+        + (_ABSORBED if absorbed else "")
+        + _HAD.format("whole" if absorbed else "w")
+        + _MOVED.format(_CLOSED if closed else "")
         + (_DROPPED if closed else "")
         + (_READ if read else "")
         + (_CLEARED if cleared else "")
+        + (_GONE if gone else "")
+        + (_SCHEDULED if scheduled else "")
         + " SELECT @now, moved.instance_id FROM moved"
     )
 
 
-_SEEN, _CONSUMED, _STATE = (tuple(_STEP).index(name) for name in ("seen", "consumed", "state"))
+_AT = {name: n for n, name in enumerate(_STEP)}
 
 
-def _move_of(rows: Iterable[Row]) -> str:
-    closed = read = cleared = False
-    for row in rows:
-        if row[_STATE] != "running":
-            closed = True
-            cleared = cleared or row[_SEEN] > 0
-        elif row[_CONSUMED] is not None:
-            read = True
-    return move(closed=closed, read=read, cleared=cleared)
+def _move_of(rows: Sequence[Row]) -> str:
+    closing = [row for row in rows if row[_AT["state"]] != "running"]
+    return move(
+        closed=bool(closing),
+        read=any(row[_AT["consumed"]] is not None for row in rows),
+        cleared=any(row[_AT["seen"]] > 0 for row in closing),
+        absorbed=any(row[_AT["absorbed"]] is not None for row in rows),
+        gone=any(row[_AT["gone"]] is not None for row in rows),
+        scheduled=any(row[_AT["activities"]] is not None for row in rows),
+    )
 
 
-def _make_of(_: Iterable[Row]) -> str:
+def _make_of(_: Sequence[Row]) -> str:
     return MAKE
 
 
@@ -203,7 +253,7 @@ class OneStatement(Generic[Q, A]):
     ended.
     """
 
-    sql_of: Callable[[Iterable[Row]], str]
+    sql_of: Callable[[Sequence[Row]], str]
     columns: Mapping[str, Kind]
     row: Callable[[Q], Row | None]
     verdict: Callable[[Q], A]
@@ -255,12 +305,14 @@ def _tell_made(new: NewInstance, topics: Topics, _: set[str]) -> None:
 
 
 def _step(one: Checkpoint) -> Row | None:
-    if one.activities or one.absorbed or one.sends or one.children or one.withdrawn or one.outbox:
+    if one.sends or one.children or one.outbox or one.replies or one.vars or one.next_run is not None:
         return None
-    if one.replies or one.vars or one.next_run is not None or refuse_checkpoint(one):
+    close = one.close
+    if (close is not None and close.parent_body is not None) or refuse_checkpoint(one):
         return None
-    close, lease = one.close, one.lease if one.close is None else None
-    if close is not None and close.parent_body is not None:
+    lease = one.lease if close is None else None
+    tasks: tuple[Any, ...] = (None, None, None, None)
+    if (one.activities or one.absorbed or one.withdrawn) and not (tasks := _tasks(one)):
         return None
     at, count = part(one.instance_id), len(one.events)
     blob = lengths = None
@@ -271,10 +323,46 @@ def _step(one: Checkpoint) -> Row | None:
         *(count, sum(map(len, one.events)), blob, lengths, one.seen),
         ",".join(map(str, one.consumed)) if one.consumed else None,
         *(one.wake_at_us if close is None else None, one.fired_until_us),
+        *tasks,
         *((None, None) if lease is None else (lease.worker_id, lease.lease_us)),
         one.status,
         *(("running", None, None) if close is None else (close.state, close.result, close.failure)),
     )
+
+
+def _tasks(one: Checkpoint) -> tuple[Any, ...]:
+    """What goes, and what is new. Nothing if a number does both, or a text is odd: one statement cannot do that."""
+    gone = {*one.withdrawn, *(task.number for task in one.absorbed)}
+    if any(new.number in gone for new in one.activities):
+        return ()
+    absorbed = orjson.dumps([{"number": task.number, "token": task.token} for task in one.absorbed]).decode()
+    new = orjson.dumps([] if one.close is not None else list(map(_task, one.activities))).decode()
+    if any(mark in text for text in (absorbed, new) for mark in _ODD):
+        return ()
+    return (
+        absorbed if one.absorbed else None,
+        len(one.absorbed),
+        ",".join(map(str, sorted(gone))) if gone else None,
+        None if new == "[]" else new,
+    )
+
+
+_ODD = ("\\u0000", "\\u001a")
+"""Characters that a server may keep in its own way, as JSON has them."""
+
+
+def _task(new: NewActivity) -> dict[str, Any]:
+    lease = new.lease
+    return {
+        "number": new.number,
+        "name": new.name,
+        "queue": new.queue,
+        "payload": new.payload,
+        "options": new.options,
+        "limit_us": new.queue_timeout_us,
+        "token": None if lease is None else lease.token,
+        "lease_us": None if lease is None else lease.lease_us,
+    }
 
 
 def _accepted(_: Checkpoint) -> Verdict:
@@ -285,8 +373,11 @@ def _tell_moved(one: Checkpoint, topics: Topics, ended: set[str]) -> None:
     if one.close is not None:
         topics.add("closed")
         ended.add(one.instance_id)
-    elif one.wake_at_us is not None:
+        return
+    if one.wake_at_us is not None:
         topics.add("workflow")
+    if any(new.lease is None for new in one.activities):  # else whoever wrote them begins them
+        topics.add("activity")
 
 
 def _message(one: NewMessage) -> Row | None:
@@ -295,7 +386,7 @@ def _message(one: NewMessage) -> Row | None:
     return (part(one.instance_id), one.instance_id, one.run_id, one.key, one.kind, one.body)
 
 
-def _tell_of(_: Iterable[Row]) -> str:
+def _tell_of(_: Sequence[Row]) -> str:
     return TELL
 
 
