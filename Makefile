@@ -55,8 +55,8 @@ samples: ## The samples' own tests
 	@.ci/environment base test >/dev/null
 	$(BIN)/python -m pytest -n $(JOBS) samples $(ARGS)
 
-bench: ## The benchmarks (python -m benchmarks), on the stores that are there
-	@.ci/environment base run >/dev/null
+bench: ## The benchmarks (python -m benchmarks), on the stores that are there; with plots where matplotlib can be had
+	@.ci/environment base bench >/dev/null || .ci/environment base run >/dev/null
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-peers: ## The same work on other engines, which are installed below benchmarks/.peers
