@@ -84,9 +84,7 @@ class VirtualClient(Client):
 class _VirtualWaiting(Waiting):
     """Waiting for an ending lets time go on."""
 
-    def __init__(
-        self, store: Any, clock: VirtualClock, skipper: Skipper, nearby: Collection[Nearby]
-    ) -> None:
+    def __init__(self, store: Any, clock: VirtualClock, skipper: Skipper, nearby: Collection[Nearby]) -> None:
         super().__init__(store, POLL_SECONDS, nearby)
         self._clock = clock
         self._skipper = skipper
