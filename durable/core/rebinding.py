@@ -2,15 +2,18 @@
 
 Goes once through the modules that are loaded when the guards are installed, which is before the first run. It looks at
 what a module binds by name: its globals, the attributes of its classes, and the defaults and closures of its functions
-(a dataclass keeps ``default_factory`` in one). What sits in a container, a ``partial``, or an object of C (a pydantic
-field) is not found. The standard library's own modules keep what they have: they wait with real clocks.
+(a dataclass keeps ``default_factory`` in one); and one level deeper in a global that is a small list or dict, a
+``partial``, or an object with attributes (``service = Service(clock=time.time)``). What sits deeper, in a tuple or set,
+or in an object of C (a pydantic field) is not found. The standard library's own modules keep what they have: they wait
+with real clocks.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,6 +21,9 @@ Guard = Callable[[Any], Any]
 """The guard for a value, or None for a value that has none."""
 
 _FUNCTIONS = (BuiltinFunctionType, FunctionType, MethodType)
+_NO_SERVICES = frozenset({"builtins", "types", "typing"})
+MOST_ITEMS = 100
+"""Larger ones are data."""
 _OURS = __name__.partition(".")[0]
 
 
@@ -45,6 +51,32 @@ def _in_module(module: ModuleType, guard_of: Guard) -> None:
             names[name] = guard
         elif _defined_in(value, names):
             _in_definition(value, guard_of)
+        else:
+            _in_object(value, guard_of)
+
+
+def _in_object(value: Any, guard_of: Guard) -> None:
+    kind = type(value)
+    if kind is list:
+        _in_items(value, enumerate(value), guard_of)
+    elif kind is dict:
+        _in_items(value, value.items(), guard_of)
+    elif kind is partial:
+        if (guard := _guarded(value.func, guard_of)) is not None:
+            value.__setstate__((guard, value.args, value.keywords, vars(value)))
+    elif kind.__module__ not in _NO_SERVICES:
+        with suppress(Exception):  # not vars(), and whatever it is: it is somebody else's
+            attributes = object.__getattribute__(value, "__dict__")
+            if type(attributes) is dict:
+                _in_items(attributes, attributes.items(), guard_of)
+
+
+def _in_items(holder: Any, items: Iterable[tuple[Any, Any]], guard_of: Guard) -> None:
+    if len(holder) > MOST_ITEMS:
+        return
+    for key, value in list(items):
+        if (guard := _guarded(value, guard_of)) is not None:
+            holder[key] = guard
 
 
 def _guarded(value: Any, guard_of: Guard) -> Any:
@@ -52,7 +84,8 @@ def _guarded(value: Any, guard_of: Guard) -> Any:
 
 
 def _defined_in(value: Any, names: dict[str, Any]) -> bool:
-    return isinstance(value, type | FunctionType) and getattr(value, "__module__", None) == names["__name__"]
+    # Not isinstance(): a proxy would load what it stands for, to say what it is.
+    return issubclass(type(value), type | FunctionType) and getattr(value, "__module__", None) == names["__name__"]
 
 
 def _in_definition(value: Any, guard_of: Guard) -> None:

@@ -43,7 +43,18 @@ def _closed_over():  # type: ignore[no-untyped-def]
 
 closed_over = _closed_over()
 in_a_list = [time]
+in_a_dict = {"clock": time}
 in_a_partial = partial(time)
+in_a_tuple = (time,)
+in_a_list_in_a_list = [[time]]
+
+
+class Service:
+    def __init__(self, clock):  # type: ignore[no-untyped-def]
+        self.clock = clock
+
+
+service = Service(time)
 
 
 def look() -> dict[str, object]:
@@ -57,13 +68,14 @@ def look() -> dict[str, object]:
         "class": [Clock.read(), Clock().read(), Clock.read_statically(), Clock().read_statically()],
         "defaults": by_default(),
         "closure": closed_over(),
+        "held": [in_a_list[0](), in_a_dict["clock"](), in_a_partial(), service.clock()],
         "monotonic": monotonic(),
         "random": [random(), choice(range(10**9)), urandom(8).hex(), str(uuid4()), str(uuid1())],
     }
 
 
 def escaped() -> list[float]:
-    return [in_a_list[0](), in_a_partial()]
+    return [in_a_tuple[0](), in_a_list_in_a_list[0][0]()]
 
 
 def slept() -> str:

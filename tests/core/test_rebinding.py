@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from durable.core import guards
-from durable.core.rebinding import rebind
+from durable.core.rebinding import MOST_ITEMS, rebind
 from tests.core.hosts import START_US
 
 NOW = START_US / 1e6
@@ -43,6 +43,7 @@ def test_names_that_were_taken_early_give_the_runs_own_values(seen: Any) -> None
     assert inside["field"] == [TEXT, NOW]
     assert inside["class"] == [NOW] * 4
     assert inside["defaults"] == [NOW, NOW]
+    assert inside["held"] == [NOW] * 4
     assert inside["monotonic"] == 0
     assert seen["again"] == inside  # randomness included
 
@@ -55,6 +56,7 @@ def test_the_same_names_are_real_outside_of_a_run(seen: Any) -> None:
         outside["closure"],
         *outside["class"],
         *outside["defaults"],
+        *outside["held"],
     ):
         assert abs(value - seen["real"]) < 60
     assert outside["now"] > TEXT
@@ -80,6 +82,7 @@ def test_one_switch_leaves_everything_as_it_was() -> None:
 def test_modules_of_the_standard_library_keep_their_names() -> None:
     import threading
 
+    guards.install()
     assert threading._time is not time.monotonic  # type: ignore[attr-defined]
 
 
@@ -88,6 +91,7 @@ def test_what_is_no_plain_module_does_no_harm(monkeypatch: pytest.MonkeyPatch) -
         def __getattribute__(self, name: str) -> Any:
             raise AssertionError("loaded")
 
+    guards.install()
     nameless = ModuleType("nameless")
     del nameless.__dict__["__name__"]
     monkeypatch.setitem(sys.modules, "durable_test_lazy", Lazy("durable_test_lazy"))
@@ -100,3 +104,29 @@ def test_what_is_no_plain_module_does_no_harm(monkeypatch: pytest.MonkeyPatch) -
     rebind(guards._guard_of)
     assert module.clock is time.time
     assert module.other is print
+
+
+def test_what_a_module_holds_is_looked_at_without_running_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    guards.install()
+    real = time.time.__wrapped__  # type: ignore[attr-defined]
+
+    class Hostile:
+        clock: Any
+
+        def __getattribute__(self, name: str) -> Any:
+            raise AssertionError("asked")
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AssertionError("set")
+
+    class WithSlots:
+        __slots__ = ("clock",)
+
+    module, hostile, data = ModuleType("durable_test_module"), Hostile(), [real] * (MOST_ITEMS + 1)
+    object.__getattribute__(hostile, "__dict__")["clock"] = real
+    module.__dict__.update(hostile=hostile, slots=WithSlots(), data=data, few=[real, print])
+    monkeypatch.setitem(sys.modules, "durable_test_module", module)
+    rebind(guards._guard_of)
+    assert object.__getattribute__(hostile, "__dict__")["clock"] is time.time
+    assert module.few == [time.time, print]
+    assert data[0] is real  # so many are data
