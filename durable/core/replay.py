@@ -250,6 +250,8 @@ class Run:
 
     def due_timers(self, now_us: int) -> list[Input]:
         """An input for each timer that is due, in order of due time."""
+        if not self.loop.timers:
+            return []
         due = sorted((at, number) for number, at in self.context.timers.items() if at <= now_us)
         return [events.TimerFired(time_us=at, number=number) for at, number in due]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import fields, replace
 
 import pytest
@@ -9,7 +10,7 @@ from durable.core import events
 from durable.core.commands import CompleteRun, ScheduleActivity, decision_of, schedule_activity
 from durable.core.context import Step
 from durable.core.light_records import dataclass
-from durable.core.outcome import Outcome, Part
+from durable.core.outcome import Outcome, Part, put_before
 from tests.core.runs import begin
 
 
@@ -47,6 +48,21 @@ def test_those_that_are_filled_in_by_hand_are_like_those_that_are_called_for() -
     assert part.outcome(3) == Outcome(
         events=(made,), commands=(schedule, end), end=end, wake_at_us=3, fired_until_us=4
     )
+
+
+def test_what_is_put_before_an_outcome_leaves_the_rest_of_it_as_it_was() -> None:
+    event = events.RunCompleted(time_us=1, result="1")
+    end, first = (
+        CompleteRun(result="1"),
+        ScheduleActivity(number=1, name="a", args="[]", queue="q", options="{}"),
+    )
+    whole = Outcome(
+        events=(event,), commands=(end,), vars={"a": "1"}, status="s", published=(), end=end, wake_at_us=1,
+        fired_until_us=2, left=(events.TimerFired(time_us=1, number=1),), inputs=3, further=(),
+    )  # fmt: skip
+    earlier = decision_of(first, 1)
+    made = put_before((earlier,), (first,), whole)
+    assert made == dataclasses.replace(whole, events=(earlier, event), commands=(first, end))
 
 
 def test_a_step_begins_empty() -> None:
