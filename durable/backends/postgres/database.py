@@ -143,8 +143,9 @@ class PostgresDatabase:
         async with self._pool.lent() as loan:
             connection = loan.connection
             try:
-                with told_apart(self._address):
-                    await self._standstill.end(connection, self._address.call_seconds)
+                if self._standstill.is_due:
+                    with told_apart(self._address):
+                        await self._standstill.end(connection, self._address.call_seconds)
                 result = await work(PostgresSession(connection, self._address, self._texts))
             except (Again, Culprit):
                 loan.sound = not connection.is_closed()

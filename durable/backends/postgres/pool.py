@@ -33,14 +33,10 @@ class Pool:
         """A connection, for so long as the block lasts. It is kept only if the block says that it is sound."""
         if self._closed:
             raise BackendError(f"{self._address.url}: the store is closed")
-        try:
-            async with asyncio.timeout(self._address.call_seconds):
-                await self._free.acquire()
-        except TimeoutError:
-            raise BackendError(
-                f"{self._address.url}: all {self._size} connections were in use for "
-                f"{self._address.call_seconds:g} s; raise pool_size"
-            ) from None
+        if self._free.locked():
+            await self._one_is_free()
+        else:  # at once, without a timer
+            await self._free.acquire()
         try:
             loan = Loan(self._last_idle() or await self._connect())
             self._lent.add(loan.connection)
@@ -50,6 +46,16 @@ class Pool:
                 self._take_back(loan)
         finally:
             self._free.release()
+
+    async def _one_is_free(self) -> None:
+        try:
+            async with asyncio.timeout(self._address.call_seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise BackendError(
+                f"{self._address.url}: all {self._size} connections were in use for "
+                f"{self._address.call_seconds:g} s; raise pool_size"
+            ) from None
 
     def _last_idle(self) -> Any:
         while self._idle:

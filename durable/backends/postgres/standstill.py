@@ -30,10 +30,14 @@ class Standstill:
     def __init__(self) -> None:
         self._looked = time.monotonic()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look for them."""
+        return time.monotonic() - self._looked >= STANDSTILL_SECONDS / 2
+
     async def end(self, connection: Any, timeout: float) -> None:
         """End them, on a connection without a transaction; nothing if they were looked for just before."""
-        now = time.monotonic()
-        if now - self._looked >= STANDSTILL_SECONDS / 2:
-            self._looked = now
+        if self.is_due:
+            self._looked = time.monotonic()
             text = _END.format(name=APPLICATION_NAME, seconds=STANDSTILL_SECONDS)
             await connection.execute(text, timeout=timeout)
