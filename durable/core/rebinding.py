@@ -85,7 +85,10 @@ def _guarded(value: Any, guard_of: Guard) -> Any:
 
 def _defined_in(value: Any, names: dict[str, Any]) -> bool:
     # Not isinstance(): a proxy would load what it stands for, to say what it is.
-    return issubclass(type(value), type | FunctionType) and getattr(value, "__module__", None) == names["__name__"]
+    return (
+        issubclass(type(value), type | FunctionType)
+        and getattr(value, "__module__", None) == names["__name__"]
+    )
 
 
 def _in_definition(value: Any, guard_of: Guard) -> None:
