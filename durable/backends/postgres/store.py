@@ -16,7 +16,8 @@ async def open_store(url: str, **settings: Any) -> Backend:
 
     Options of the URL, or ``settings``: ``schema`` (default ``public``), ``pool_size`` (10), ``pool_idle`` (300 s),
     ``connect_timeout`` (5 s), ``call_timeout`` (30 s, of each statement), ``wakeups`` (``off``: no LISTEN and NOTIFY),
-    ``pgbouncer`` (``true``: through PgBouncer in transaction mode), ``sslmode``, ``sslrootcert``, ``sslcert``,
+    ``pgbouncer`` (``true``: through PgBouncer in transaction mode), ``group_by_part`` and ``one_statement`` (see
+    `durable.backends.sql.server.session.Database`), ``sslmode``, ``sslrootcert``, ``sslcert``,
     ``sslkey``; ``host`` may be the folder of a Unix socket. ``poll`` is the worker's and ignored here. ``clock``, for
     tests, gives the time in microseconds since the epoch instead of the server.
 

@@ -12,7 +12,7 @@ Above it:
     saving.py        writes the net changes of a `Ledger`: a fixed number of statements, whatever the size of the batch
     judging.py       lock, judge, write: retries a whole transaction, halves a batch that the server refuses
     one_statement.py    plain batches in one statement, for servers that can do that
-    plain_claims.py     claims of runs without messages in one statement after the look
+    plain_claims.py     claims of runs in one statement after the look
     gathering.py     the group commit: calls that arrive while one of their kind is in flight become one
     reading.py       reads histories
     run_claims.py activity_claims.py     a first look (one statement, and no more when nothing is due), then a claim
