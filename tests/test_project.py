@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+import durable
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "durable"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -118,7 +120,7 @@ def test_the_wheel_carries_its_licence(wheel: dict[str, bytes]) -> None:
 def test_the_wheel_has_the_name_and_version_that_are_promised(wheel: dict[str, bytes]) -> None:
     found = _metadata(wheel)
     assert found["Name"] == "durable-engine"
-    assert found["Version"] == PROJECT["project"]["version"]
+    assert found["Version"] == PROJECT["project"]["version"] == durable.__version__
     assert found["Requires-Python"] == ">=3.11"
 
 
