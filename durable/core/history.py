@@ -24,6 +24,7 @@ from durable.core.events import (
     RunStarted,
     decode_event,
     event_of,
+    reader_of,
 )
 
 ENDINGS = (RunCompleted, RunFailed, RunCancelled, RunContinued, *OUTSIDE_ENDINGS)
@@ -44,8 +45,8 @@ def decode_history(stored: Iterable[bytes], *, first: int = 1) -> list[Event]:
     try:
         parsed = loads(b"[%b]" % b",".join(lines))
         if len(parsed) == len(lines):
-            return [event_of(data) for data in parsed]
-    except ValueError:
+            return [reader_of((data["kind"], len(data)), event_of)(data) for data in parsed]
+    except (KeyError, TypeError, ValueError):
         pass  # which line it is, is found below
     events: list[Event] = []
     for number, line in enumerate(lines, first):

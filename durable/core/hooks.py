@@ -51,7 +51,8 @@ class Propagation:
     def context(self, headers: Mapping[str, str]) -> contextvars.Context:
         """A context that holds nothing but what came with ``headers``."""
         context = contextvars.Context()
-        context.run(self.restore, headers)
+        if self._variables:
+            context.run(self.restore, headers)
         return context
 
     def restore(self, headers: Mapping[str, str]) -> None:

@@ -250,11 +250,17 @@ class WorkflowLoop(OrderedLoop):
         if self._outside is not None:
             if self.watchdog is not None:
                 self.watchdog.another_step()
-            self._begin()
+            _set_running_loop(self)
+            thread = get_ident()
+            if guards.enabled:
+                guards.running[thread] = self
+            self._stepping = True
             try:
                 self._go(apply)
             finally:
-                self._end(self._outside)
+                self._stepping = False
+                guards.running.pop(thread, None)
+                _set_running_loop(self._outside[0])
             return
         outside = self._enter()
         try:

@@ -175,10 +175,12 @@ class Converter:
             signature.bind(args, kwargs)
         except TypeError as error:
             raise PayloadError(f"stored arguments of {what} do not fit the function: {error}") from error
-        shapes = _argument_shapes(signature)
+        shapes = signature.argument_shapes or _argument_shapes(signature)
         if not kwargs and len(args) <= len(shapes):
-            with contextlib.suppress(_Refusal):  # told about below
+            try:
                 return [shape.read_parsed(one) for shape, one in zip(shapes, args, strict=False)], {}
+            except _Refusal:
+                pass  # which one it is, is told below
         positional = [
             _read_argument(value, signature.positional(index), what) for index, value in enumerate(args)
         ]
