@@ -32,6 +32,8 @@ class LinkSession:
         self._statements = statements
         self.url = url
         self._begin = begin
+        self._mine = bool(begin)
+        self._committed = False
         self._shares = b" LOCK IN SHARE MODE" if shares else b""
 
     async def run(self, statement: bytes) -> Result:
@@ -50,8 +52,8 @@ class LinkSession:
             raise Culprit(str(error)) from error
 
     async def commit(self) -> None:
-        """End the transaction, if anything was done in it."""
-        if not self._begin:
+        """End the transaction, if anything was done in it and it has not ended with its last write."""
+        if not self._begin and not self._committed:
             await self.run(b"COMMIT")
 
     # --- reading
@@ -122,15 +124,20 @@ class LinkSession:
         """See the protocol."""
         return (await self.write([Write("delete", table, tuple(columns), rows)]))[0]
 
-    async def write(self, writes: Sequence[Write]) -> list[int]:
-        """See the protocol. A statement each, in one packet."""
+    async def write(self, writes: Sequence[Write], *, last: bool = False) -> list[int]:
+        """See the protocol. A statement each, in one packet; the last of them has the commit in it, unless rows may be
+        there already: what came of those is looked at first.
+        """
         counts = [0] * len(writes)
         most = self.link.max_packet
+        ends = last and self._mine and not any(one.if_absent for one in writes)
         try:
-            for some in packets_of(pieces_of(self._statements, writes, most), most):
-                for piece, result in zip(
-                    some, await self.run_all([one.statement for one in some]), strict=True
-                ):
+            packets = list(packets_of(pieces_of(self._statements, writes, most), most))
+            for n, some in enumerate(packets, 1):
+                end = [b"COMMIT"] if ends and n == len(packets) else []
+                results = await self.run_all([one.statement for one in some] + end)
+                self._committed = bool(end)
+                for piece, result in zip(some, results[: len(some)], strict=True):
                     counts[piece.number] += counted(piece, result)
         except ValueError as error:
             raise _culprit(error) from error

@@ -115,7 +115,7 @@ class PostgresSession:
     def _one_part(self, rows: Sequence[Sequence[Any]], names: Sequence[str]) -> list[Any]:
         return [rows[0][names.index(PART)]] if self._address.group_by_part and PART in names else []
 
-    async def write(self, writes: Sequence[Write]) -> list[int]:
+    async def write(self, writes: Sequence[Write], *, last: bool = False) -> list[int]:
         """See `Session`. In one round trip: the parts of a ``WITH`` that write are all done, whoever reads them."""
         if len(writes) < 2 or self._address.group_by_part:
             return await one_by_one(self, writes)

@@ -157,6 +157,43 @@ async def test_a_commit_whose_reply_was_lost_is_repeated(store: Any, monkeypatch
         assert (await call()).items == [answer]
 
 
+async def test_a_checkpoint_is_committed_with_its_rows_in_one_packet(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Link.run
+    sent: list[bytes] = []
+
+    async def run(link: Link, statement: bytes) -> list[Result]:
+        results = await plain(link, statement)
+        sent.append(statement)
+        if len(sent) == 2:
+            link.discard()
+            raise Failure(2013, "Lost connection")
+        return results
+
+    await store.create([first := new(), other := new("b")])
+    monkeypatch.setattr(Link, "run", run)
+    with pytest.raises(BackendError, match="Lost connection"):
+        await store.commit([step(first)])
+    monkeypatch.setattr(Link, "run", plain)
+    assert [statement.endswith(b";COMMIT") for statement in sent] == [False, True]
+    assert (await store.commit([step(other)])).items == [Accepted()]
+    (view,) = (await store.get([InstanceRef(instance_id="a")])).items
+    assert view.head.number == 2, "the server has committed it"
+
+
+async def test_what_fails_within_the_packet_is_not_committed(store: Any) -> None:
+    await store.create([first := new(), other := new("b")])
+    clash = [activity(2), activity(3)]
+    at = [step(one, activities=tuple(clash)) for one in (first, other)]
+    await store.commit(at)
+    again = [step(at[0], activities=(activity(4), activity(3))), step(at[1])]
+    refused, fine = (await store.commit(again)).items
+    assert type(refused).__name__ == "Refused" and fine == Accepted()
+    first_view, other_view = (await store.get([InstanceRef(instance_id=name) for name in "ab"])).items
+    assert (first_view.head.number, other_view.head.number) == (2, 3)
+
+
 async def test_a_lock_that_does_not_come_takes_the_whole_transaction_back(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,8 @@ class Batch(Generic[Q, A]):
 
     async def _transact(self, items: Sequence[Q]) -> Judged[A]:
         return await self._database.transact(
-            lambda session: judge_all(session, items, self._needs_of, self._judge), reserved=self._reserved
+            lambda session: judge_all(session, items, self._needs_of, self._judge, last=True),
+            reserved=self._reserved,
         )
 
 
@@ -239,8 +240,10 @@ async def judge_all(
     items: Sequence[Q],
     needs_of: Callable[[Sequence[Q]], Needs],
     judge: Callable[[Ledger, Q], A],
+    *,
+    last: bool = False,
 ) -> Judged[A]:
-    """Lock and read, judge, write."""
+    """Lock and read, judge, write. ``last``: the transaction ends with this."""
     try:
         loaded = await load(session, items, needs_of)
         ledger = loaded.ledger
@@ -249,5 +252,5 @@ async def judge_all(
             verdicts[n] = judge(ledger, items[n])
     except (ValueError, OverflowError) as error:  # a lone surrogate, above all
         raise Culprit(" ".join(f"{type(error).__name__}: {error}".split())) from error
-    await save(session, ledger)
+    await save(session, ledger, last=last)
     return Judged(ledger, verdicts)

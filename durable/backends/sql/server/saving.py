@@ -86,8 +86,11 @@ _RUNS = _Form(INSTANCES, RUN_COLUMNS, _RUN_GROUPS)
 _TASKS = _Form(ACTIVITIES, ACTIVITY_COLUMNS, _ACTIVITY_GROUPS)
 
 
-async def save(session: Session, ledger: Ledger) -> None:
-    """Write what the judging of a batch has changed. `Again` if an instance was made by somebody else meanwhile."""
+async def save(session: Session, ledger: Ledger, *, last: bool = False) -> None:
+    """Write what the judging of a batch has changed. `Again` if an instance was made by somebody else meanwhile.
+
+    ``last``: nothing follows in this transaction.
+    """
     removed, added = _removals(ledger), [*_runs(ledger), *_activities(ledger), *_additions(ledger)]
     if ledger.outbox:
         added.append(_insert(OUTBOX, await _outbox_rows(session, ledger)))
@@ -95,14 +98,14 @@ async def save(session: Session, ledger: Ledger) -> None:
         await _write(session, removed)
         await _write(session, added)
     else:
-        await _write(session, [*removed, *added])
+        await _write(session, [*removed, *added], last=last and not ledger.held)
     if ledger.held:
         await _hold(session, ledger)
 
 
-async def _write(session: Session, writes: Sequence[Write]) -> None:
+async def _write(session: Session, writes: Sequence[Write], *, last: bool = False) -> None:
     asked = [one for one in writes if one.rows]
-    counts = await session.write(asked) if asked else []
+    counts = await session.write(asked, last=last) if asked else []
     for one, count in zip(asked, counts, strict=True):
         if one.table is INSTANCES and one.what == "insert" and count < len(one.rows):
             raise Again("an instance that was to be made has been made by somebody else")

@@ -136,9 +136,12 @@ class Session(Protocol):
         """Delete the rows with these values in these columns (which lead an index); how many there were."""
         ...
 
-    async def write(self, writes: Sequence[Write]) -> list[int]:
+    async def write(self, writes: Sequence[Write], *, last: bool = False) -> list[int]:
         """Do all of these, none of which has to do with a row of another; their counts. In one statement, if the server
         can do that, else one by one (`one_by_one`).
+
+        ``last``: nothing but the commit follows, so it may be part of this; not before the counts of rows that may be
+        there already are known.
         """
         ...
 
