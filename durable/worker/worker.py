@@ -173,11 +173,15 @@ class Worker:
         await _cancelled(self._claimers, max(GIVING_BACK_SECONDS, self._shutdown_seconds))
         parts.claims.close()
         self._questions.close()
-        await self._drain(parts, hurry)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(GIVING_BACK_SECONDS, ends - clock())):
-                await parts.workflow_tasks.idle()
-                await parts.written()
+        while True:
+            await self._drain(parts, hurry, max(0.0, ends - clock()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(GIVING_BACK_SECONDS, ends - clock())):
+                    await parts.workflow_tasks.idle()
+                    await parts.written()
+            # A checkpoint that was on its way may have begun activities when it was accepted.
+            if not parts.activities.abandoned() or hurry.is_set() or clock() >= ends:
+                break
         parts.release(parts.leases.held())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(GIVING_BACK_SECONDS, ends - clock())):
@@ -192,8 +196,8 @@ class Worker:
         parts.watchdog.close()
         self._parts = None
 
-    async def _drain(self, parts: Parts, hurry: asyncio.Event) -> None:
-        draining = asyncio.ensure_future(parts.activities.drain(self._shutdown_seconds))
+    async def _drain(self, parts: Parts, hurry: asyncio.Event, seconds: float) -> None:
+        draining = asyncio.ensure_future(parts.activities.drain(seconds))
         hurried = asyncio.ensure_future(hurry.wait())
         await asyncio.wait([draining, hurried], return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():

@@ -142,6 +142,12 @@ async def waits_for_slow() -> str:
 
 
 @durable.workflow
+async def waits_for_slow_after_quick() -> str:
+    await quick("q")
+    return await slow("s")
+
+
+@durable.workflow
 async def quick_beside_slow() -> list[str]:
     return list(await asyncio.gather(slow("s"), quick("q")))
 
@@ -178,6 +184,7 @@ ALL = (
     only_once,
     looks_around,
     waits_for_slow,
+    waits_for_slow_after_quick,
     quick_beside_slow,
     wide,
     changes_its_mind,
@@ -442,6 +449,32 @@ RULES: list[Rule] = [rule for name, rule in sorted(globals().items()) if name.st
 async def test_rule(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene() as here:
         await rule(here, monkeypatch)
+
+
+async def test_what_a_checkpoint_on_its_way_begins_while_the_worker_closes_is_waited_for() -> None:
+    async with scene() as here:
+        through = asyncio.Event()
+
+        async def held_up(method: Any, checkpoints: Any) -> Any:
+            await through.wait()
+            return await method(checkpoints)
+
+        here.store.hooks["commit"] = held_up
+        worker = here.worker(*ALL, shutdown_timeout=30)
+        await worker.__aenter__()
+        instance = await here.client.create_instance(waits_for_slow_after_quick)
+        await until(lambda: here.ran == ["q"], "the first")
+        parts = worker._parts
+        assert parts is not None
+        closing = asyncio.ensure_future(worker.__aexit__(None, None, None))
+        await until(lambda: parts.draining and not parts.activities.abandoned(), "that nothing runs")
+        through.set()
+        await until(lambda: here.ran[-1] == "s", "what the checkpoint led to")
+        here.gate.set()
+        await closing
+        async with here.worker(*ALL):
+            assert await instance.result(timeout=stores.PATIENCE_SECONDS) == "s"
+        assert here.ran == ["q", "s"]
 
 
 async def test_ten_in_sequence_are_ten_checkpoints() -> None:
