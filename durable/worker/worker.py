@@ -179,7 +179,7 @@ class Worker:
                 async with asyncio.timeout(max(GIVING_BACK_SECONDS, ends - clock())):
                     await parts.workflow_tasks.idle()
                     await parts.written()
-            # A checkpoint that was on its way may have begun activities when it was accepted, and they have ended since.
+            # A checkpoint that was on its way may have begun activities, and they may have ended since.
             at_rest = not parts.activities.abandoned() and parts.workflow_tasks.working == 0
             if at_rest or hurry.is_set() or clock() >= ends:
                 break
