@@ -39,14 +39,20 @@ def server(certificate: Path) -> Iterator[servers.Server]:
     with asyncio.Runner() as runner:
         private = servers.private("postgres")
         started = runner.run(private.__aenter__())
-        runner.run(turn_tls_on(started, certificate))
-        yield started
-        runner.run(private.__aexit__(None, None, None))
+        try:
+            if not runner.run(turn_tls_on(started, certificate)):
+                pytest.skip("this PostgreSQL was built without TLS")
+            yield started
+        finally:
+            runner.run(private.__aexit__(None, None, None))
 
 
-async def turn_tls_on(server: servers.Server, certificate: Path) -> None:
-    """The server writes the files itself: they have to be its own."""
+async def turn_tls_on(server: servers.Server, certificate: Path) -> bool:
+    """The server writes the files itself: they have to be its own. ``False``: it was built without TLS."""
     db = await asyncpg.connect(server.url)
+    if not await db.fetchval("SHOW ssl_library"):
+        await db.close()
+        return False
     folder = await db.fetchval("SHOW data_directory")
     for file in (certificate, certificate.with_suffix(".key")):
         await db.execute(KEEP.format(file.read_text().strip(), folder, file.name))
@@ -55,6 +61,7 @@ async def turn_tls_on(server: servers.Server, certificate: Path) -> None:
     while await db.fetchval("SHOW ssl") != "on":
         pass
     await db.close()
+    return True
 
 
 @pytest.fixture
