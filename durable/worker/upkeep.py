@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from durable.worker.parts import Parts
 
 STALLED_EVERY_SECONDS = 60.0
-STALLED_EVERY_SECONDS_WHEN_NEW = 3.0
+STALLED_EVERY_SECONDS_WHEN_NEW = 5.0
 NEW_FOR_SECONDS = 600.0
 """For so long a worker looks oftener: in a rolling deployment old ones park what it can go on with. One that has met
 what a newer release wrote is an old one itself, and leaves it to the new."""

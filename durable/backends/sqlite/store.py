@@ -20,7 +20,7 @@ from durable.backends.sqlite.worker_calls import WorkerCalls
 from durable.backends.wakeup import Topic
 
 BUSY_TIMEOUT_SECONDS = 30.0
-HEAR_SECONDS = 0.025
+HEAR_SECONDS = 0.03
 """How often other processes are listened for, while somebody waits."""
 
 _MEANINGLESS = {
