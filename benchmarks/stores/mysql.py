@@ -24,6 +24,7 @@ from durable.backends.mysql.address import parse_url
 from durable.backends.mysql.driver import connect
 
 BEGIN = b"START TRANSACTION;"
+LAST = b";COMMIT"
 _CHANGE = re.compile(rb"(?:^|;)(INSERT|UPDATE|DELETE)\b.*?(`durable_[0-9a-f]+`\.)`(\w+)`", re.DOTALL)
 """A statement that writes, up to the name of its table: alone, or one of several in a packet."""
 
@@ -98,7 +99,8 @@ def _packets(entries: Iterable[Transaction | Mark], name: bytes) -> list[bytes |
             found.append(None)
         elif isinstance(entry, Transaction) and entry.statements:
             texts = [statement.sql.replace(*statement.rows, name) for statement in entry.statements]
-            found += [BEGIN + texts[0], *texts[1:], b"COMMIT"]
+            *first, last = BEGIN + texts[0], *texts[1:]
+            found += [*first, last + LAST]
     return found
 
 
@@ -142,6 +144,9 @@ def _answered(connection: Any, tape: Tape) -> None:
     sent, counts = connection.pending, connection.counts
     if sent.startswith(BEGIN):
         connection.noted, sent, counts = [], sent.removeprefix(BEGIN), counts[1:]
+    if sent.endswith(LAST):  # the commit came in the packet of the rows
+        connection.noted.append(_changed(sent.removesuffix(LAST), counts[:-1]))
+        sent = b"COMMIT"
     noted: list[Statement] | None = getattr(connection, "noted", None)
     if sent in (b"ROLLBACK", b"COMMIT"):
         connection.noted = None
@@ -153,6 +158,10 @@ def _answered(connection: Any, tape: Tape) -> None:
             tape.entries.append(Transaction(statements=[statement]))
         else:
             noted.append(statement)
+
+
+def _changed(sent: bytes, counts: list[int]) -> Statement:
+    return _statement(_CHANGE.findall(sent), sent, counts)
 
 
 def _statement(found: list[tuple[bytes, bytes, bytes]], sent: bytes, counts: list[int]) -> Statement:
