@@ -140,9 +140,8 @@ class Waiting:
                 asked = [ref for ref in self._wanted if self._is_awaited(ref)]
                 self._wanted = {}
                 if asked:
-                    with contextlib.suppress(
-                        BackendError
-                    ):  # then they are looked at when they are polled next
+                    # If the store does not answer, they are looked at when they are polled next.
+                    with contextlib.suppress(BackendError):
                         self._looked(asked, (await self._store.get(asked)).items)
                 rang = await listener.wait(self._until_poll())
         except Exception as error:

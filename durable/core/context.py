@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from sys import intern
-from types import FrameType, MappingProxyType
+from types import FrameType
 from typing import Any, NamedTuple
 
 from durable.core import commands
@@ -23,7 +23,7 @@ from durable.core.definition import WorkflowDefinition
 from durable.core.events import Event, RunStarted, SideEffectRecorded
 from durable.core.failure import Failure, rebuild
 from durable.core.hooks import Propagation
-from durable.core.light_records import blank, dataclass
+from durable.core.light_records import NOTHING, blank, dataclass, filled_tuple
 from durable.core.loop import RunDropped, WorkflowLoop
 from durable.core.payload import Converter
 from durable.core.signature import CallSignature
@@ -80,9 +80,6 @@ class Pending(NamedTuple):
 
     future: asyncio.Future[Any]
     decode: Callable[[str], Any]
-
-
-_made = tuple.__new__  # a named tuple is made by a function written in Python, which takes five times as long
 
 
 class Site(NamedTuple):
@@ -159,9 +156,7 @@ class Step:
         return sum(map(exact_bytes, (*self.commands.values(), *vars_, *(self.published or ()))))
 
 
-_NOTHING: Any = MappingProxyType({})
-"""Stands where a dictionary will be made when there is something to put into it. Most runs never have."""
-_NO_STEP = Step(commands=_NOTHING)
+_NO_STEP = Step(commands=NOTHING)
 """Between steps: nobody can ask for anything."""
 
 
@@ -194,12 +189,12 @@ class RunContext:
     """While replaying: what history holds as the answer to the input that is being applied."""
     recorded: deque[SideEffectRecorded] | None = None
     """While replaying: those of them that are values of side effects."""
-    inboxes: dict[str, Inbox] = _NOTHING
+    inboxes: dict[str, Inbox] = NOTHING
     dropped_signals = 0
-    conditions: dict[asyncio.Future[None], Callable[[], object]] = _NOTHING
-    queries: dict[str, Handler] = _NOTHING
-    updates: dict[str, Handler] = _NOTHING
-    open_updates: dict[str, tuple[str, str]] = _NOTHING
+    conditions: dict[asyncio.Future[None], Callable[[], object]] = NOTHING
+    queries: dict[str, Handler] = NOTHING
+    updates: dict[str, Handler] = NOTHING
+    open_updates: dict[str, tuple[str, str]] = NOTHING
     """Updates without an answer yet: name and arguments by key, in order of arrival."""
     patches: frozenset[str] = frozenset()
     on_update_defined: Callable[[str], None] | None = None
@@ -228,7 +223,7 @@ class RunContext:
         self.seed = started.seed or identity.run_id
         self.queue = intern(started.queue)
         self.started_us = started.time_us
-        self.started_headers: Mapping[str, str] = started.headers or _NOTHING
+        self.started_headers: Mapping[str, str] = started.headers or NOTHING
         self._propagation = propagation
         self.loop = WorkflowLoop(
             run_id=self.seed,
@@ -292,7 +287,7 @@ class RunContext:
     def wait_for(self, number: int, decode: Callable[[str], Any]) -> asyncio.Future[Any]:
         """A future for the answer to a command."""
         future: asyncio.Future[Any] = self.loop.create_future()
-        self.pending[number] = _made(Pending, (future, decode))
+        self.pending[number] = filled_tuple(Pending, (future, decode))
         return future
 
     def withdraw(self, number: int, cancellation: Command) -> None:
@@ -323,7 +318,7 @@ class RunContext:
     def timers(self) -> Mapping[int, int]:
         """When the timers that have not fired are due, by the numbers of their commands."""
         timers = self.loop.timers
-        return {number: timer.due_us for number, timer in timers.items()} if timers else _NOTHING
+        return {number: timer.due_us for number, timer in timers.items()} if timers else NOTHING
 
     # --- what the loop asks of its host ---------------------------------------------------------------------------
 
@@ -380,7 +375,7 @@ class RunContext:
     def inbox(self, name: str) -> Inbox:
         found = self.inboxes.get(name)
         if found is None:
-            if self.inboxes is _NOTHING:
+            if self.inboxes is NOTHING:
                 self.inboxes = {}
             found = self.inboxes[name] = Inbox()
         return found
@@ -395,7 +390,7 @@ class RunContext:
 
     def open_update(self, key: str, name: str, args: str) -> None:
         """Somebody waits for this update's answer."""
-        if self.open_updates is _NOTHING:
+        if self.open_updates is NOTHING:
             self.open_updates = {}
         self.open_updates[key] = (name, args)
 
@@ -447,7 +442,7 @@ class RunContext:
 
     def wake_when(self, future: asyncio.Future[None], condition: Callable[[], object]) -> None:
         """Look at a condition whenever nothing else is ready, until the future is done."""
-        if self.conditions is _NOTHING:
+        if self.conditions is NOTHING:
             self.conditions = {}
         self.conditions[future] = condition
         self.loop.on_idle = self._conditions_met

@@ -26,6 +26,7 @@ from durable.core.events import (
     event_of,
     reader_of,
 )
+from durable.core.light_records import filled_tuple
 
 ENDINGS = (RunCompleted, RunFailed, RunCancelled, RunContinued, *OUTSIDE_ENDINGS)
 _ENDING_KINDS: frozenset[type[Event]] = frozenset(ENDINGS)
@@ -69,10 +70,7 @@ def turns(history: Sequence[Event]) -> Iterator[Turn]:
         while place < end and isinstance(following := history[place], Decision):
             decisions.append(following)
             place += 1
-        yield _made(Turn, (number, event, decisions))
-
-
-_made = tuple.__new__  # a named tuple is made by a function written in Python, which takes five times as long
+        yield filled_tuple(Turn, (number, event, decisions))
 
 
 def check(history: Sequence[Event]) -> None:

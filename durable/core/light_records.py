@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["blank", "dataclass"]
+__all__ = ["NOTHING", "blank", "dataclass", "filled_tuple"]
 
 blank: Callable[[type], Any] = object.__new__
 """A record without values. A class that is called with keywords makes a dictionary of them first: three times the work.
 Whoever fills it in sets every field; a test compares it with one that was made the usual way.
 """
+
+filled_tuple: Callable[[type, tuple[Any, ...]], Any] = tuple.__new__
+"""A named tuple of these values. Its own constructor is a function in Python, which takes five times as long."""
+
+NOTHING: Any = MappingProxyType({})
+"""Stands where a dictionary will be made when there is something to put into it. Most runs never have."""
 
 if TYPE_CHECKING:
     from dataclasses import dataclass

@@ -28,10 +28,11 @@ from contextvars import copy_context
 from functools import partial
 from random import Random
 from threading import Lock, get_ident
-from types import FunctionType, MappingProxyType, MethodType
+from types import FunctionType, MethodType
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 from durable.core import guards
+from durable.core.light_records import NOTHING
 from durable.core.ordering import HASH_MASK, OrderedLoop, RunFuture, RunTask
 from durable.core.watchdog import StepTooLong, Watchdog
 from durable.errors import ForbiddenInWorkflow
@@ -45,8 +46,6 @@ REARMS = 64
 """So many times a callback may schedule itself again while the run makes no progress. Part of the replay format."""
 
 _NEVER_US = 1 << 62
-_NOTHING: Any = MappingProxyType({})
-"""Stands where a dictionary will be made when there is something to put into it. Most runs never have."""
 _REFUSALS = 1_000
 _CLOSINGS = 8
 
@@ -194,10 +193,10 @@ class WorkflowLoop(OrderedLoop):
     on_idle: Callable[[], bool] | None = None
     """Called when nothing is ready; True when that made something ready."""
     _reached_time = 0.0
-    _generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = _NOTHING
+    _generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] = NOTHING
     _orphans: tuple[AsyncGenerator[Any, Any], ...] = ()
     _exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
-    _rearms: dict[Callable[..., object], tuple[int, int]] = _NOTHING
+    _rearms: dict[Callable[..., object], tuple[int, int]] = NOTHING
     _aside: tuple[asyncio.Handle, ...] = ()
     _aside_since = -1
     _last_round = False
@@ -226,7 +225,7 @@ class WorkflowLoop(OrderedLoop):
         self.watchdog = watchdog
         self._context = contextvars.Context() if context is None else context
         self._ready: list[asyncio.Handle] = []
-        self.timers: dict[int, Timer] = _NOTHING
+        self.timers: dict[int, Timer] = NOTHING
         """Those that have not fired, by the numbers of their commands."""
         self._rearming: Callable[..., object] | None = None
         self._created = self._completed = 0
@@ -250,17 +249,11 @@ class WorkflowLoop(OrderedLoop):
         if self._outside is not None:
             if self.watchdog is not None:
                 self.watchdog.another_step()
-            _set_running_loop(self)
-            thread = get_ident()
-            if guards.enabled:
-                guards.running[thread] = self
-            self._stepping = True
+            self._begin()
             try:
                 self._go(apply)
             finally:
-                self._stepping = False
-                guards.running.pop(thread, None)
-                _set_running_loop(self._outside[0])
+                self._end(self._outside)
             return
         outside = self._enter()
         try:
@@ -348,8 +341,8 @@ class WorkflowLoop(OrderedLoop):
     def _forget(self) -> None:
         self._ready = []
         self._aside = self._orphans = ()
-        self._rearms = _NOTHING
-        self.timers = _NOTHING
+        self._rearms = NOTHING
+        self.timers = NOTHING
         self.host = _GONE  # host and loop would keep each other until the collector comes by
 
     # --- a step, inside -------------------------------------------------------------------------------------------
@@ -410,7 +403,7 @@ class WorkflowLoop(OrderedLoop):
 
     def _calm_down(self) -> None:
         """What was set aside in the step before comes back; nothing has been scheduled too often yet."""
-        self._rearms = _NOTHING
+        self._rearms = NOTHING
         self._last_round = False
         self._bring_back()
 
@@ -429,7 +422,7 @@ class WorkflowLoop(OrderedLoop):
                 if self._stop is not None:
                     raise self._stop
             if self._aside and self._progress() != self._aside_since:
-                self._rearms = _NOTHING
+                self._rearms = NOTHING
                 self._last_round = False
                 self._bring_back()
         self._rearming = None
@@ -459,7 +452,7 @@ class WorkflowLoop(OrderedLoop):
         progress = self._progress()
         count, since = self._rearms.get(callback, (0, progress))
         count = count + 1 if since == progress else 1
-        if self._rearms is _NOTHING:
+        if self._rearms is NOTHING:
             self._rearms = {}
         self._rearms[callback] = (count, progress)
         return count >= REARMS
@@ -544,7 +537,7 @@ class WorkflowLoop(OrderedLoop):
         elif self.now_us + delay <= _NEVER_US:
             timer.due_us = due_us = self.now_us + int(delay)
             timer.number = number = self.host.start_timer(due_us)
-            if self.timers is _NOTHING:
+            if self.timers is NOTHING:
                 self.timers = {}
             self.timers[number] = timer
         return timer
@@ -635,7 +628,7 @@ class WorkflowLoop(OrderedLoop):
 
     def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
         key = id(generator)
-        if self._generators is _NOTHING:
+        if self._generators is NOTHING:
             self._generators = {}
         generators = self._generators
         generators[key] = weakref.ref(generator, lambda _: generators.pop(key, None))

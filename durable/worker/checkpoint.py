@@ -129,10 +129,9 @@ def checkpoint_of(
     ``answered`` have their result among the events already, and need no row. So many as ``kept`` of the last commands
     are left for the next checkpoint.
     """
-    asked = outcome.commands if not kept else outcome.commands[: len(outcome.commands) - kept]
-    events = outcome.events if not kept else outcome.events[: len(outcome.events) - kept]
+    events = outcome.events[: len(outcome.events) - kept]
     draft = Draft(task)
-    for command in asked:
+    for command in outcome.commands[: len(outcome.commands) - kept]:
         number = getattr(command, "number", 0)
         if number not in answered or not isinstance(command, commands.ScheduleActivity):
             draft.add(command, leases.get(number))

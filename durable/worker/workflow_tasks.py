@@ -63,7 +63,6 @@ NEWER_FIRST_SECONDS = 1.0
 """While two releases share a store, a worker of the newer one is likely to be there already."""
 MOST_STALLS = 10_000
 
-NO_NUMBERS: frozenset[int] = frozenset()
 _FROM_PEOPLE = (SIGNAL, UPDATE, CANCEL)
 _SENT = (SignalReceived, UpdateRequested, CancelRequested)
 _log = logging.getLogger("durable")
@@ -390,8 +389,7 @@ class WorkflowTasks:
         warm.local -= answered
         cancelled = written.cancelled if checkpoint.close is None else frozenset(warm.local)
         self._parts.local.written(warm, answered, cancelled)
-        if cancelled:
-            self._cancel(warm, cancelled)
+        self._cancel(warm, cancelled)
         if checkpoint.close is not None:
             self._tell_the_end(warm, checkpoint, checkpoint.close)
             self._free(warm, evict=True)
@@ -423,6 +421,8 @@ class WorkflowTasks:
 
     def _cancel(self, warm: WarmRun, numbers: frozenset[int]) -> None:
         """The run wants these activities no more, nor their results, should they have ended already."""
+        if not numbers:
+            return
         for number in numbers & warm.local:
             warm.local.discard(number)
             self._parts.activities.cancel(_ref(warm.task, number))
@@ -451,8 +451,7 @@ class WorkflowTasks:
         """It was written, but people paused the instance: what runs may finish, nothing new is begun."""
         self._unreserve(written)
         self._parts.local.written(warm, written.taken.numbers, written.cancelled)
-        if written.cancelled:
-            self._cancel(warm, written.cancelled)
+        self._cancel(warm, written.cancelled)
         self._parts.release(
             [
                 ActivityLease(ref=_ref(warm.task, new.number), token=new.lease.token)
@@ -672,7 +671,7 @@ def _is_nothing_else(piece: Piece, kept: int) -> bool:
 
 def _cancelled(outcome: Outcome) -> frozenset[int]:
     if not outcome.commands:
-        return NO_NUMBERS
+        return frozenset()
     return frozenset(c.number for c in outcome.commands if isinstance(c, commands.CancelActivity))
 
 

@@ -103,8 +103,8 @@ class PostgresDatabase:
         async with (self._reserved if reserved else self._pool).lent() as loan:
             connection = loan.connection
             try:
+                await self._end_standstills(connection)
                 with told_apart(self._address):
-                    await self._standstill.end(connection, self._address.call_seconds)
                     await self._say(connection, self._begin + (LAZY if lazy else ""))
                 result = await work(PostgresSession(connection, self._address, self._texts))
                 with told_apart(self._address):
@@ -115,6 +115,11 @@ class PostgresDatabase:
             # After any other error the connection is not lent again: its server may be one that only reads by now.
             loan.sound = True
             return result
+
+    async def _end_standstills(self, connection: Any) -> None:
+        if self._standstill.is_due:
+            with told_apart(self._address):
+                await self._standstill.end(connection, self._address.call_seconds)
 
     async def _say(self, connection: Any, text: str) -> None:
         await connection.execute(text, timeout=self._address.call_seconds)
@@ -143,9 +148,7 @@ class PostgresDatabase:
         async with self._pool.lent() as loan:
             connection = loan.connection
             try:
-                if self._standstill.is_due:
-                    with told_apart(self._address):
-                        await self._standstill.end(connection, self._address.call_seconds)
+                await self._end_standstills(connection)
                 result = await work(PostgresSession(connection, self._address, self._texts))
             except (Again, Culprit):
                 loan.sound = not connection.is_closed()

@@ -70,9 +70,8 @@ def meaning(address: Address, error: BaseException) -> Exception:
 def explained(address: Address, error: BaseException) -> BackendError:
     """One line that says what is wrong, and what to do. It names the server without its password."""
     state = getattr(error, "sqlstate", None)
-    if state == "0A000" and "recovery" in str(
-        error
-    ):  # to BEGIN ... READ WRITE; other features are lacking elsewhere
+    # A standby's answer to BEGIN ... READ WRITE; the same state tells of other features that are lacking.
+    if state == "0A000" and "recovery" in str(error):
         state = _ONLY_READS
     if state in _HINTS:
         hint = _HINTS[state].format(

@@ -36,8 +36,7 @@ class Standstill:
         return time.monotonic() - self._looked >= STANDSTILL_SECONDS / 2
 
     async def end(self, connection: Any, timeout: float) -> None:
-        """End them, on a connection without a transaction; nothing if they were looked for just before."""
-        if self.is_due:
-            self._looked = time.monotonic()
-            text = _END.format(name=APPLICATION_NAME, seconds=STANDSTILL_SECONDS)
-            await connection.execute(text, timeout=timeout)
+        """End them, on a connection without a transaction."""
+        self._looked = time.monotonic()
+        text = _END.format(name=APPLICATION_NAME, seconds=STANDSTILL_SECONDS)
+        await connection.execute(text, timeout=timeout)
