@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from durable.backends.postgres import database
 from durable.testing import servers
 from durable.testing.conformance import RandomOperations, StoreLaws
 from tests.conformance.emptied_postgres import Postgres, a_database
@@ -29,6 +30,18 @@ class TestPostgresInGeneral(StoreLaws):
     @pytest.fixture
     def under_test(self, url: str) -> Postgres:
         return Postgres(url, one_statement="off")
+
+
+class TestPostgresByOtherPlans(StoreLaws):
+    """The planner may join in any way, so no order and no limit may rest on the way that it is advised to take: here it
+    merges, which gives rows in the order of their keys.
+    """
+
+    @pytest.fixture
+    def under_test(self, url: str, monkeypatch: pytest.MonkeyPatch) -> Postgres:
+        others = {"enable_seqscan": "on", "enable_mergejoin": "on", "enable_nestloop": "off"}
+        monkeypatch.setattr(database, "SETTINGS", database.SETTINGS | others)
+        return Postgres(url)
 
 
 class TestPostgresByPart(StoreLaws):
