@@ -10,6 +10,7 @@ import pytest
 from durable.backends.postgres import database
 from durable.testing import servers
 from durable.testing.conformance import RandomOperations, StoreLaws
+from durable.testing.conformance.claims import ClaimLaws
 from tests.conformance.emptied_postgres import Postgres, a_database
 
 
@@ -32,15 +33,15 @@ class TestPostgresInGeneral(StoreLaws):
         return Postgres(url, one_statement="off")
 
 
-class TestPostgresByOtherPlans(StoreLaws):
+class TestClaimsByOtherPlans(ClaimLaws):
     """The planner may join in any way, so no order and no limit may rest on the way that it is advised to take: here it
     merges, which gives rows in the order of their keys.
     """
 
     @pytest.fixture
     def under_test(self, url: str, monkeypatch: pytest.MonkeyPatch) -> Postgres:
-        others = {"enable_seqscan": "on", "enable_mergejoin": "on", "enable_nestloop": "off"}
-        monkeypatch.setattr(database, "SETTINGS", database.SETTINGS | others)
+        joins = {"enable_seqscan": "on", "enable_mergejoin": "on", "enable_nestloop": "off"}
+        monkeypatch.setattr(database, "SETTINGS", database.SETTINGS | joins)
         return Postgres(url)
 
 
