@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main
+from benchmarks.conditions import Conditions
 from benchmarks.peers import report as peers_report
 from benchmarks.peers import rounds as peers_rounds
-from benchmarks.peers.contestants import OURS, Contestant
+from benchmarks.peers.contestants import OURS, OURS_IN_TWO, PEERS, Contestant
+from benchmarks.peers.programs import ours_in_two
+from benchmarks.peers.rounds import Line, Readings
 from benchmarks.profiling import rooms, stacks
 from benchmarks.profiling.profiled import rooms_of
 from benchmarks.published import aims, kept, pages, peers, scaling
@@ -157,3 +161,124 @@ def test_a_peer_that_fails_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         and "nothing.py" in problem
     )
     assert "| failed |" in peers.table(found) and "nothing.py" in peers.table(found)
+
+
+# ---------------------------------------------------------------------------------------------- ours in two processes
+
+
+def _rounds(one: Contestant, *rates: int, workload: str = "W1", in_flight: int = 100) -> Line:
+    rounds = [Readings(seconds=1.0, latencies=(0.01,) * rate) for rate in rates]
+    conditions = Conditions(taken_at="2026-11-22T10:00:00+00:00", load_average=0.0, others_cores=0.0)
+    return Line(contestant=one, workload=workload, in_flight=in_flight, rounds=rounds, conditions=conditions)
+
+
+def _reported(*lines: Line) -> dict[str, Any]:
+    return peers_report.report_of(lines, {}, {"servers": {}}, seconds=1.0, took_seconds=1)
+
+
+def test_two_processes_are_one_round_from_the_common_begin_to_the_last_done() -> None:
+    one = {"began": 10.0, "seconds": 2.0, "latencies": [0.1, 0.2]}
+    other = {"began": 10.5, "seconds": 3.5, "latencies": [0.3]}
+    assert ours_in_two.joined([one, other]) == {"seconds": 4.0, "latencies": [0.1, 0.2, 0.3]}
+
+
+def test_ours_in_two_processes_is_measured() -> None:
+    on_sqlite = replace(OURS_IN_TWO, store="sqlite")
+    (line,) = peers_rounds.alternate("W3", [on_sqlite], 1, 0.2, lambda: pytest.fail("no server"))
+    assert line.problem is None
+    (found,) = line.rounds
+    assert found.seconds >= 0.2
+    assert len(found.latencies) >= 4, "each of the two has two in flight"
+
+
+_PROCESS = """\
+import asyncio, sys, time
+from benchmarks.peers.programs import job
+
+calls = []
+
+def log(what):
+    with open({log!r}, "a") as file:
+        file.write(what + "\\n")
+
+async def run(number):
+    calls.append(number)
+    if len(calls) == job.WARM_UP:
+        time.sleep({slow})  # the other is long warm by now
+        log("warm")
+    elif len(calls) == job.WARM_UP + 1:
+        log("began")
+    await asyncio.sleep(0)
+    return number + 1 + (number == {wrong})
+
+say = job.Readings.say
+job.Readings.say = lambda readings: (log("done"), say(readings))
+asyncio.run(job.measure(run))
+log("ended")
+"""
+
+
+def _process(log: Path, *, wrong: int = -1, slow: float = 0.0, seconds: float = 0.05) -> list[str]:
+    job = {"workload": "W1", "in_flight": 2, "seconds": seconds, "together": True}
+    program = _PROCESS.format(log=str(log), wrong=wrong, slow=slow)
+    return [sys.executable, "-c", program, json.dumps(job)]
+
+
+def test_processes_begin_when_all_are_warm_and_end_when_all_are_done(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    found = ours_in_two.together([_process(log), _process(log, slow=0.2, seconds=0.3)])
+    assert log.read_text().split() == [word for word in ("warm", "began", "done", "ended") for _ in range(2)]
+    assert all(one["latencies"] for one in found)
+
+
+@pytest.mark.parametrize("wrong", [3, 7], ids=["warming up", "measuring"])
+def test_a_wrong_result_in_the_second_process_is_an_error_of_the_round(
+    wrong: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log, together = tmp_path / "log", ours_in_two.together
+    monkeypatch.setattr(
+        ours_in_two, "together", lambda commands: together([_process(log), _process(log, wrong=wrong)])
+    )
+    with pytest.raises(SystemExit) as ended:
+        ours_in_two.main({"url": f"sqlite:///{tmp_path}/bench.db", "in_flight": 4})
+    said = capfd.readouterr()
+    assert ended.value.code == 1 and "READINGS" not in said.out
+    # A round's problem is the last line on stderr.
+    assert said.err.strip().splitlines()[-1] == f"ValueError: W1 number {wrong} gave {wrong + 2}"
+
+
+def test_ours_in_two_stands_only_beside_a_peer_that_uses_several_processes_and_takes_nothings_place() -> None:
+    restate, dbos, absurd = (PEERS[name] for name in ("restate/own", "dbos/postgres", "absurd/postgres"))
+    found = _reported(
+        _rounds(OURS["postgres"], 100, 200),
+        _rounds(OURS_IN_TWO, 300, 300),
+        *(_rounds(peer, 50, 100) for peer in (restate, dbos, absurd)),
+    )
+    _, in_two, by_restate, by_dbos, by_absurd = found["lines"]
+    assert not in_two["is_peer"] and "ours" not in in_two and "ours_in_two" not in in_two
+    for line in (by_restate, by_absurd):
+        assert line["ours_is"] == {"median": 2.0, "least": 2.0, "most": 2.0}
+        assert line["ours_in_two_is"] == {"median": 4.5, "least": 3.0, "most": 6.0}, "round by round"
+        assert line["ours_in_two"]["workflows_per_second"]["median"] == 300
+    assert by_dbos["ours_is"]["median"] == 2.0 and "ours_in_two_is" not in by_dbos
+
+
+def test_the_cells_of_ours_in_two() -> None:
+    found = _reported(
+        _rounds(OURS["postgres"], 100),
+        _rounds(OURS_IN_TWO, 300),
+        _rounds(PEERS["restate/own"], 50),
+        _rounds(PEERS["dbos/postgres"], 50),
+    )
+    _, _, _, by_restate, by_dbos = peers_report.table(found).splitlines()
+    assert by_restate.endswith("2.0 x  (2.0-2.0)      6.0 x  (6.0-6.0)") and by_dbos.endswith(
+        " 2.0 x  (2.0-2.0)"
+    )
+    rows = peers.table(found).splitlines()
+    assert rows[0].endswith("| ours is (spread) | ours in two processes is |")
+    assert rows[2].endswith("| 100 | 2.0 (2.0-2.0) | 6.0 (6.0-6.0) |")
+    assert rows[3].endswith("| 100 | 2.0 (2.0-2.0) | |")
+    judged = aims.table({"bench": {"figures": [], "probes": []}, "peers": found}).splitlines()
+    assert "| W1 against Restate | >= 5 x | 2.00 x, **no** | | |" in judged
+    assert "| W1 against Restate, ours in two processes | >= 5 x | 6.00 x, yes | | |" in judged
+    assert "| W2 against Restate, ours in two processes | >= 2 x | | | |" in judged

@@ -12,7 +12,7 @@ import click
 from benchmarks import chart
 from benchmarks.conditions import machine
 from benchmarks.peers import report
-from benchmarks.peers.contestants import BESIDE, OURS, PEERS, WORKLOADS, Contestant
+from benchmarks.peers.contestants import BESIDE, OURS, OURS_IN_TWO, PEERS, WORKLOADS, Contestant
 from benchmarks.peers.environments import Missing, python_of, restate_server, versions_of
 from benchmarks.peers.rounds import Line, alternate
 from benchmarks.report import write
@@ -50,6 +50,8 @@ def main(
     here = [one for one in peers if _is_there(one)]
     ours = [OURS[store] for store in dict.fromkeys(BESIDE.get(one.store, one.store) for one in here)]
     versions = {one.name: versions_of(one) for one in [*ours, *here]}
+    if any(one.processes > 1 for one in here):
+        ours.append(OURS_IN_TWO)
     lines: list[Line] = []
     took, found = 0.0, report.report_of([], versions, before, seconds=seconds, took_seconds=0.0)
     with _postgres() as postgres:

@@ -17,7 +17,7 @@ class Contestant:
     W5: the last of them, so many starts at a time.
 
     ``environment`` and ``packages``: what pip installs, where; for ours ``None``. ``store``: sqlite, postgres, own,
-    memory.
+    memory. ``processes``: how many of them work in W1, beside the server of a store that ours uses too.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Contestant:
     workloads: tuple[str, ...] = WORKLOADS
     environment: str | None = None
     packages: tuple[str, ...] = ()
+    processes: int = 1
 
     @property
     def label(self) -> str:
@@ -49,6 +50,7 @@ class Peer:
     packages: tuple[str, ...]
     stores: dict[str, tuple[int, ...]]
     workloads: tuple[str, ...] = WORKLOADS
+    processes: int = 1
 
     def contestants(self) -> list[Contestant]:
         """One a store."""
@@ -61,6 +63,7 @@ class Peer:
                 workloads=self.workloads,
                 environment=self.name,
                 packages=self.packages,
+                processes=self.processes,
             )
             for store, in_flight in self.stores.items()
         ]
@@ -78,14 +81,32 @@ OURS = {
     )
     for store in ("sqlite", "postgres", "memory")
 }
+OURS_IN_TWO = Contestant(
+    name="durable-2",
+    store="postgres",
+    program="ours_in_two.py",
+    in_flight=(100,),
+    # W4 is one at a time; of W5, each process would have to know whose workflows sleep where.
+    workloads=("W1", "W2", "W3"),
+    processes=2,
+)
+"""Beside the peers that use several processes, and in addition to ours in one."""
 BESIDE = {"own": "postgres"}
 """Which store of ours stands beside a peer that brings its own."""
 
 _PEERS = (
     Peer(name="dbos", packages=("dbos",), stores={"sqlite": (10, 25), "postgres": (10, 25)}),
-    Peer(name="absurd", packages=("absurd-sdk", "absurdctl", "psycopg[binary]"), stores={"postgres": (100,)}),
     Peer(
-        name="restate", packages=("restate-sdk", "hypercorn", "uvloop", "aiohttp"), stores={"own": (100, 300)}
+        name="absurd",
+        packages=("absurd-sdk", "absurdctl", "psycopg[binary]"),
+        stores={"postgres": (100,)},
+        processes=5,  # four workers and the client
+    ),
+    Peer(
+        name="restate",
+        packages=("restate-sdk", "hypercorn", "uvloop", "aiohttp"),
+        stores={"own": (100, 300)},
+        processes=3,  # its server, the handlers and the client
     ),
     Peer(
         name="edda",

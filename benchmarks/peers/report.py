@@ -17,7 +17,7 @@ FORMAT = 2
 ONE_AT_A_TIME = "W4"
 HEADINGS = (
     *("workload", "engine", "in flight", "wf/s", "(spread)", "act/s"),
-    *("p50 ms", "p95", "p99", "ours", "ours is", "(spread)"),
+    *("p50 ms", "p95", "p99", "ours", "ours is", "(spread)", "in two is", "(spread)"),
 )
 
 
@@ -42,7 +42,10 @@ def report_of(
 
 
 def _as_json(line: Line, lines: Sequence[Line]) -> dict[str, Any]:
-    """``ours``: of the same rounds; ``ours_is``: how many times the peer's throughput, of W4 the p50 through ours."""
+    """``ours``: of the same rounds; ``ours_is``: how many times the peer's throughput, of W4 the p50 through ours.
+
+    ``ours_in_two`` and ``ours_in_two_is``: the same of ours in two processes, beside a peer that uses several itself.
+    """
     assert line.conditions is not None
     found: dict[str, Any] = {
         "workload": line.workload,
@@ -58,10 +61,13 @@ def _as_json(line: Line, lines: Sequence[Line]) -> dict[str, Any]:
         found["workflows_per_second"] = _of(lambda one: one.rate, line)
         for percent in (50, 95, 99):
             found[f"p{percent}_ms"] = _of(lambda one, it=percent: percentile(one.latencies, it) * 1e3, line)
-    if (ours := _ours_beside(line, lines)) is not None:
-        found["ours"] = {"workflows_per_second": _of(lambda one: one.rate, ours)}
-        found["ours"]["p50_ms"] = _of(lambda one: percentile(one.latencies, 50) * 1e3, ours)
-        found["ours_is"] = dataclasses.asdict(against(line, ours))
+    for name, processes in (("ours", 1), ("ours_in_two", 2)):
+        if (ours := _ours_beside(line, lines, processes)) is not None:
+            found[name] = {
+                "workflows_per_second": _of(lambda one: one.rate, ours),
+                "p50_ms": _of(lambda one: percentile(one.latencies, 50) * 1e3, ours),
+            }
+            found[f"{name}_is"] = dataclasses.asdict(against(line, ours))
     return found
 
 
@@ -69,14 +75,20 @@ def _of(value: Callable[..., float], line: Line) -> dict[str, float]:
     return dataclasses.asdict(spread([value(one) for one in line.rounds]))
 
 
-def _ours_beside(line: Line, lines: Sequence[Line]) -> Line | None:
-    """Our line on the store of a peer's, if both have rounds."""
+def _ours_beside(line: Line, lines: Sequence[Line], processes: int) -> Line | None:
+    """Our line on the store of a peer's, in so many processes, if both have rounds.
+
+    In several processes ours stands only beside a peer that uses several itself.
+    """
     if line.contestant.environment is None or not line.rounds:
+        return None
+    if processes > 1 and line.contestant.processes == 1:
         return None
     store = BESIDE.get(line.contestant.store, line.contestant.store)
     for one in lines:
         if (
             one.contestant.environment is None
+            and one.contestant.processes == processes
             and one.contestant.store == store
             and one.workload == line.workload
         ):
@@ -102,7 +114,7 @@ def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
     if not line["rounds"]:
         return (*start, "failed", *("",) * (len(HEADINGS) - 4))
     rate, alone = line["workflows_per_second"], line["workload"] == ONE_AT_A_TIME
-    ours, ratio = line.get("ours"), line.get("ours_is")
+    ours = line.get("ours")
     return (
         *start,
         f"{rate['median']:,.0f}" + ("" if line["problem"] is None else " (failed later)"),
@@ -110,9 +122,15 @@ def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
         f"{rate['median'] * line['activities']:,.0f}" if line["activities"] else "",
         *(f"{line[f'p{percent}_ms']['median']:,.1f}" if alone else "" for percent in (50, 95, 99)),
         "" if ours is None else _ours_cell(ours, alone),
-        "" if ratio is None else f"{ratio['median']:.1f} x",
-        "" if ratio is None else f"({ratio['least']:.1f}-{ratio['most']:.1f})",
+        *_ratio_cells(line.get("ours_is")),
+        *_ratio_cells(line.get("ours_in_two_is")),
     )
+
+
+def _ratio_cells(ratio: Mapping[str, float] | None) -> tuple[str, str]:
+    if ratio is None:
+        return "", ""
+    return f"{ratio['median']:.1f} x", f"({ratio['least']:.1f}-{ratio['most']:.1f})"
 
 
 def _ours_cell(ours: Mapping[str, Any], alone: bool) -> str:

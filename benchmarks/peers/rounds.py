@@ -1,4 +1,4 @@
-"""Ours, peer, peer, ...; again and again. Each round is a process of its own, with a new store."""
+"""Ours, ours in two processes, peer, ...; again and again. Each round is a process of its own, with a new store."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def _url(one: Contestant, folder: str, postgres: Callable[[], Serving]) -> Itera
 
 def _run(one: Contestant, job: dict[str, object]) -> Readings:
     if one.environment is None:
-        command = [str(python_of(one)), "-m", "benchmarks.peers.programs.ours", json.dumps(job)]
+        module = f"benchmarks.peers.programs.{Path(one.program).stem}"
+        command = [str(python_of(one)), "-m", module, json.dumps(job)]
     else:
         command = [str(python_of(one)), str(PROGRAMS / one.program), json.dumps(job)]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -15,6 +15,7 @@ ONE_AT_A_TIME = "W4"
 def table(made: Made) -> str:
     """A line a workload, peer and number in flight."""
     heading = ["", "peer, store", "in flight", "peer wf/s (spread)", "ours wf/s", "ours is (spread)"]
+    heading.append("ours in two processes is")
     lines = [line for line in made["lines"] if line["is_peer"]]
     lines.sort(key=lambda line: line["workload"])
     failed = [
@@ -36,15 +37,20 @@ def _row(line: Made) -> list[str]:
     alone = line["workload"] == ONE_AT_A_TIME
     start = [line["workload"] + (" p50" if alone else ""), engine, str(line["in_flight"])]
     if not line["rounds"]:
-        return [*start, "failed", "", ""]
+        return [*start, "failed", "", "", ""]
     name, unit = ("p50_ms", " ms") if alone else ("workflows_per_second", "")
-    peer, ours, ratio = line[name], line.get("ours"), line.get("ours_is")
+    peer, ours = line[name], line.get("ours")
     return [
         *start,
         f"{_short(peer['median'])} ({_short(peer['least'])}-{_short(peer['most'])}){unit}",
         "" if ours is None else f"{_short(ours[name]['median'])}{unit}",
-        "" if ratio is None else f"{ratio['median']:.1f} ({ratio['least']:.1f}-{ratio['most']:.1f})",
+        _ratio(line.get("ours_is")),
+        _ratio(line.get("ours_in_two_is")),
     ]
+
+
+def _ratio(found: Mapping[str, float] | None) -> str:
+    return "" if found is None else f"{found['median']:.1f} ({found['least']:.1f}-{found['most']:.1f})"
 
 
 def _short(value: float) -> str:

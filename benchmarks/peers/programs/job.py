@@ -23,7 +23,9 @@ LOOK_SECONDS = 0.01
 BACKLOG = 200
 """So many may be started and not yet asleep: without a limit, some only start, and run nothing until time is up."""
 JOB: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
-"""``workload``, ``in_flight``, ``seconds``, and what else a peer needs: ``url``, ``folder``, ``server``."""
+"""``workload``, ``in_flight``, ``seconds``, and what else a peer needs: ``url``, ``folder``, ``server``.
+``together``: this is one of several processes that are measured as one.
+"""
 
 EXPECTED: dict[str, Callable[[int], int]] = {
     "W1": lambda number: number + 1,
@@ -66,7 +68,9 @@ class Readings:
     def say(self) -> None:
         """All workflows that were begun are done: print the line."""
         seconds = time.perf_counter() - self.began
-        print("READINGS " + json.dumps({"seconds": seconds, "latencies": self.latencies}), flush=True)
+        # ``began`` is of a clock that all processes of the machine share.
+        found = {"began": self.began, "seconds": seconds, "latencies": self.latencies}
+        print("READINGS " + json.dumps(found), flush=True)
 
 
 def check(number: int, result: Any) -> None:
@@ -135,9 +139,17 @@ def measure_starts_in_threads(start: Callable[[], Any], asleep: Callable[[], int
 
 
 async def measure(run: Callable[[int], Awaitable[Any]]) -> None:
-    """``run``: the number of a workflow -> its result."""
+    """``run``: the number of a workflow -> its result.
+
+    One of several processes waits twice for a line on its input: warm, for the common begin, and done, for the common
+    end, since its worker may have in hand what another's client waits for.
+    """
     for number in range(WARM_UP):
         check(number, await run(number))
+    if JOB.get("together"):
+        print("WARM", flush=True)
+        if not await asyncio.to_thread(sys.stdin.readline):
+            raise EOFError("who was to say when to begin has ended")
     readings = Readings()
 
     async def lane() -> None:
@@ -147,6 +159,8 @@ async def measure(run: Callable[[int], Awaitable[Any]]) -> None:
 
     await asyncio.gather(*(lane() for _ in range(JOB["in_flight"])))
     readings.say()
+    if JOB.get("together"):
+        await asyncio.to_thread(sys.stdin.readline)
 
 
 def measure_in_threads(run: Callable[[int], Any]) -> None:
