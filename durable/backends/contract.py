@@ -230,7 +230,7 @@ class AdminStore(Protocol):
         ...
 
     async def delete(self, refs: Sequence[InstanceRef]) -> Answer[Verdict]:
-        """Forget finished runs and all that belongs to them: `Accepted`, `NotFound`, `Unfinished`.
+        """Forget finished runs and all that belongs to them: `Accepted`, `NotFound`, `Unfinished`, `Busy`.
 
         Without ``run_id``: the instance with all its runs and remembered keys.
         """

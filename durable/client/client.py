@@ -22,6 +22,7 @@ from durable.backends.records import (
     ActivityOutcome,
     ActivityRef,
     Change,
+    Checkpoint,
     Created,
     End,
     Existing,
@@ -46,7 +47,7 @@ from durable.client.asking import Asking
 from durable.client.audit import Audit
 from durable.client.endings import termination
 from durable.client.export import history_text
-from durable.client.forking import read_fork, schedule
+from durable.client.forking import read_fork
 from durable.client.instance import Instance, Page, description_of
 from durable.client.later import demand_told_before
 from durable.client.nearby import Nearby
@@ -106,6 +107,10 @@ class Client:
         )
         self._finishes: Batches[ActivityOutcome, Verdict] = Batches(
             store.finish_activities, patience_seconds=PATIENCE_SECONDS
+        )
+        self._commits: Batches[Checkpoint, Verdict] = Batches(store.commit, patience_seconds=PATIENCE_SECONDS)
+        self._deletes: Batches[InstanceRef, Verdict] = Batches(
+            store.delete, patience_seconds=PATIENCE_SECONDS
         )
         self.nearby: list[Nearby] = []
         """Workers of this client: they may begin at once what it starts, and tell it what they have ended."""
@@ -342,7 +347,9 @@ class Client:
         new, checkpoint = fork.instance()
         made = await self._create(new, view.workflow)
         if checkpoint is not None:
-            await schedule(self, checkpoint)
+            verdict, _ = await self._commits.submit(checkpoint)
+            if not is_accepted(verdict):
+                raise BackendError(f"instance {made.id!r} was forked without its activities: {verdict!r}")
         return Instance(self, made.id, made.run_id, definition)
 
     # --- looking --------------------------------------------------------------------------------------------------
@@ -519,6 +526,13 @@ class Client:
         self.clock.hear(now_us)
         return verdict
 
+    async def try_delete(self, ref: InstanceRef) -> Verdict:
+        """Forget an instance, and give the store's verdict. Raises `BackendError`."""
+        _refuse_to_wait_for_oneself()
+        verdict, now_us = await self._deletes.submit(ref)
+        self.clock.hear(now_us)
+        return verdict
+
     def signal_message(self, id: str, signal: Signal[Any] | str, value: Any, key: str | None) -> NewMessage:
         """The message that a signal is, for the current run, whoever it is. Raises `PayloadError`."""
         name, payload = signal_payload(self.converter, signal, value)
@@ -535,6 +549,8 @@ class Client:
         await self.waiting.close()
         for batches in (self._creates, self._sends, self._changes, self._gets, self._finishes):
             await batches.idle()
+        for others in (self._commits, self._deletes):
+            await others.idle()
         await self.store.close()
 
 

@@ -26,7 +26,6 @@ from durable.backends.records import (
     StartChild,
 )
 from durable.client.forked_children import Begun, own_ids, read_children
-from durable.client.verdicts import is_accepted
 from durable.core import messages
 from durable.core.definition import ActivityOptions
 from durable.core.events import (
@@ -42,7 +41,7 @@ from durable.core.failure import failure_of
 from durable.core.history import ENDINGS, decode_history
 from durable.core.ids import first_token, new_run_id, new_token, open_token
 from durable.core.unanswered import Unanswered, unanswered
-from durable.errors import BackendError, WorkerLost
+from durable.errors import WorkerLost
 
 if TYPE_CHECKING:
     from durable.client.client import Client
@@ -167,15 +166,6 @@ async def read_fork(client: Client, view: InstanceView, at: int, id: str | None)
     fork = Fork(client, view, stored, at, id)
     await fork.read_children()
     return fork
-
-
-async def schedule(client: Client, checkpoint: Checkpoint) -> None:
-    """Schedule a fork's activities and children. Raises `BackendError` if the store does not take them."""
-    verdict = (await client.store.commit([checkpoint])).items[0]
-    if not is_accepted(verdict):
-        raise BackendError(
-            f"instance {checkpoint.instance_id!r} was forked without its activities: {verdict!r}"
-        )
 
 
 def _check(history: Sequence[Event], at: int, instance_id: str) -> None:

@@ -19,7 +19,6 @@ from durable.backends.records import (
     InstanceRef,
     InstanceView,
     NewMessage,
-    NotFound,
     Pause,
     Resume,
     State,
@@ -308,14 +307,12 @@ class Instance(Generic[R_co]):
 
         Raises `InstanceNotFound`, `InstanceFinished` ("unfinished").
         """
-        answer = await self._client.store.delete([InstanceRef(instance_id=self.id)])
-        match answer.items[0]:
-            case NotFound():
-                raise self._missing()
+        ref = InstanceRef(instance_id=self.id)
+        match await self._client.try_delete(ref):
             case Unfinished(state=state):
                 raise InstanceFinished(f"instance {self.id!r} is unfinished ({state}): terminate it first")
-            case _:
-                return
+            case verdict:
+                demand(verdict, ref)
 
     async def query(
         self,

@@ -36,8 +36,7 @@ from durable.backends.records import (
 )
 from durable.backends.sql.rows import RUN_COLUMNS
 from durable.backends.sql.server import one_statement
-from durable.backends.sql.server.loading import RUN_KEY
-from durable.backends.sql.server.plain_claims import LEASE_PLAIN
+from durable.backends.sql.server.plain_claims import LEASE_PLAIN, PLACED
 from durable.backends.sql.server.session import Wanted
 from durable.backends.sql.server.tables import META, TABLES, Kind
 from durable.testing import servers
@@ -288,7 +287,7 @@ async def test_tasks_go_with_their_run(store: Any, sent: Sent, postgres_url: str
             (),
         ),
         (one_statement.TELL, one_statement._MESSAGE, ()),
-        (LEASE_PLAIN, RUN_KEY, ("w1", 1, "t", 5, 5)),
+        (LEASE_PLAIN, PLACED, ("w1", 1, "t", 5, 5)),
     ],
 )
 async def test_rows_are_found_by_key_whatever_the_size_of_the_tables(

@@ -34,30 +34,30 @@ _COLUMNS = (
     *("sent", "parent_id", "parent_run_id", "parent_number", "parent_close", "wake_at_us", "deadline_us"),
     "first_run_id",
 )
-_RANKED: dict[str, Kind] = {**RUN_KEY, "rank": "int"}
+PLACED: dict[str, Kind] = {**RUN_KEY, "place": "int"}
 _SENT = 2 + _COLUMNS.index("sent")
 _SAME_RUN = " AND ".join(f"{{0}}.{name} = w.{name}" for name in RUN_KEY)
 _HELD = "coalesce(i.lease_owner = w.owner AND i.lease_until_us > w.now_us, false)"
 # A worker that is handed what it holds, because there is news, is alive: that claim is not counted.
-# They are had by rank, since in whatever order the plan gives them the limit would leave out those that wait longest.
+# They are had by their place: in whatever order a plan gives them, the limit leaves out none that waits longer.
 # Times are compared in a way that no index knows, or on a small table the plan is to read all that is claimable.
 # The commit need not wait for the disk: it leases, and no more. (A setting that is local ends with the statement.)
 LEASE_PLAIN = (
     "WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS word), "
     "w AS MATERIALIZED (SELECT wanted.*, @now AS now_us, CAST(? AS text) AS owner FROM lazy CROSS JOIN @wanted "
     "WHERE lazy.word = 'off'), "
-    f"had AS MATERIALIZED (SELECT i.part, w.rank, w.now_us, w.owner, {_HELD} AS held, i.claims, "
+    f"had AS MATERIALIZED (SELECT i.part, w.place, w.now_us, w.owner, {_HELD} AS held, i.claims, "
     f"{columns(_COLUMNS, 'i')} FROM w JOIN @instances AS i ON {_SAME_RUN.format('i')} WHERE i.state = 'running' "
     f"AND (i.claims < {MAX_CLAIMS} OR {_HELD}) AND (coalesce(i.claimable_at_us, w.now_us + 1) <= w.now_us "
     "OR (i.lease_owner = w.owner AND coalesce(i.ready_at_us, w.now_us + 1) <= w.now_us)) "
-    "ORDER BY w.rank LIMIT ? FOR UPDATE OF i SKIP LOCKED), "
+    "ORDER BY w.place LIMIT ? FOR UPDATE OF i SKIP LOCKED), "
     "leased AS (UPDATE @instances AS t SET claims = t.claims + CASE WHEN w.held THEN 0 ELSE 1 END, "
     "lease_owner = w.owner, claim_token = ?, lease_until_us = w.now_us + ?, claimable_at_us = w.now_us + ?, "
     "ready_at_us = CASE WHEN t.wake_at_us > w.now_us THEN t.wake_at_us END "
     "FROM had AS w WHERE t.part = w.part AND t.instance_id = w.instance_id) "
     "SELECT w.now_us, w.claims + CASE WHEN w.held THEN 0 ELSE 1 END AS claims, "
     f"{columns(_COLUMNS, 'w')}, h.events, h.lengths FROM had AS w LEFT JOIN @history AS h "
-    f"ON {_SAME_RUN.format('h')} AND h.first_number = 1 AND w.head_number = 1 ORDER BY w.rank"
+    f"ON {_SAME_RUN.format('h')} AND h.first_number = 1 AND w.head_number = 1 ORDER BY w.place"
 )
 
 
@@ -67,7 +67,7 @@ async def lease_plain(
     """The store's time (0 if none was had), and up to ``limit`` of these, leased; first those that come first."""
     lease_us = claimant.lease_us
     values = (claimant.worker_id, limit, claimant.token, lease_us, lease_us)
-    wanted = Wanted(_RANKED, [(part(key.instance_id), *key, rank) for rank, key in enumerate(keys)])
+    wanted = Wanted(PLACED, [(part(key.instance_id), *key, place) for place, key in enumerate(keys)])
     rows = await session.fetch_wanted(LEASE_PLAIN, wanted, *values)
     inboxes = await read_inboxes(session, [row[2] for row in rows if row[_SENT]])
     return (rows[0][0] if rows else 0), [_task(row, inboxes.get(row[2], ())) for row in rows]

@@ -1,0 +1,94 @@
+"""A row that somebody else holds for a moment is waited for by every call of a client: it is never taken for done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+import durable
+from durable.backends.records import Busy
+from durable.client import Client
+from tests.worker.stores import Store, connected, until
+
+
+@durable.activity
+async def step() -> str:
+    return "done"
+
+
+@durable.workflow
+async def stepping() -> str:
+    return await step()
+
+
+@pytest.fixture
+async def both() -> AsyncIterator[tuple[Client, Store]]:
+    async with connected() as found:
+        yield found
+
+
+def held_twice(store: Store, call: str) -> None:
+    """The next two calls find that somebody holds the rows: they write nothing."""
+    answers = [Busy(), Busy()]
+
+    async def busy(real: Any, items: Any) -> Any:
+        answer = await real([] if answers else items)
+        return replace(answer, items=[answers.pop()]) if answers else answer
+
+    store.hooks[call] = busy
+
+
+async def test_a_delete_waits_for_who_holds_the_instance(both: tuple[Client, Store]) -> None:
+    client, store = both
+    instance = await client.create_instance(stepping)
+    await instance.terminate()
+    held_twice(store, "delete")
+    await instance.delete()
+    with pytest.raises(durable.InstanceNotFound):
+        await instance.describe()
+
+
+async def test_a_fork_schedules_its_activities_when_they_can_be_had(both: tuple[Client, Store]) -> None:
+    client, store = both
+    async with durable.Worker(client, [stepping, step]):
+        original = await client.create_instance(stepping)
+        assert await original.result(timeout=10) == "done"
+        at = next(one.number for one in await original.history() if one.kind == "activity_scheduled")
+    held_twice(store, "commit")
+    fork = await original.fork(at)
+    store.hooks.clear()
+    async with durable.Worker(client, [stepping, step]):
+        assert await fork.result(timeout=10) == "done"
+    assert await client.audit() == []
+
+
+async def test_a_delete_waits_for_a_transaction_on_the_server(postgres_url: str) -> None:
+    async with durable.connect(postgres_url) as client:
+        instance = await client.create_instance(stepping)
+        await instance.terminate()
+        other = await asyncpg.connect(postgres_url)
+        try:
+            transaction = other.transaction()
+            await transaction.start()
+            await other.execute("SELECT 1 FROM instances WHERE instance_id = $1 FOR UPDATE", instance.id)
+            asked = list[int]()
+            plain = client._deletes._call
+
+            async def counted(refs: Any) -> Any:
+                asked.append(1)
+                return await plain(refs)
+
+            client._deletes._call = counted
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(instance.delete())
+                await until(lambda: len(asked) > 2, "a second and a third try")
+                await transaction.rollback()
+        finally:
+            await other.close()
+        with pytest.raises(durable.InstanceNotFound):
+            await instance.describe()
