@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import durable
 from durable.backends.records import Busy
+from durable.backends.sql.server.store import ServerStore
 from durable.client import Client
 from tests.worker.stores import Store, connected, until
 
@@ -67,28 +69,46 @@ async def test_a_fork_schedules_its_activities_when_they_can_be_had(both: tuple[
     assert await client.audit() == []
 
 
-async def test_a_delete_waits_for_a_transaction_on_the_server(postgres_url: str) -> None:
+@asynccontextmanager
+async def held(url: str, instance_id: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Somebody's transaction holds the instance, until it is let go or the block ends."""
+    other = await asyncpg.connect(url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT 1 FROM instances WHERE instance_id = $1 FOR UPDATE", instance_id)
+        yield transaction.rollback
+    finally:
+        await other.close()
+
+
+async def test_a_delete_waits_for_a_transaction_on_the_server(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    plain = ServerStore.delete
+
+    async def counted(store: ServerStore, refs: Any) -> Any:
+        asked.append(1)
+        return await plain(store, refs)
+
+    monkeypatch.setattr(ServerStore, "delete", counted)
     async with durable.connect(postgres_url) as client:
         instance = await client.create_instance(stepping)
         await instance.terminate()
-        other = await asyncpg.connect(postgres_url)
-        try:
-            transaction = other.transaction()
-            await transaction.start()
-            await other.execute("SELECT 1 FROM instances WHERE instance_id = $1 FOR UPDATE", instance.id)
-            asked = list[int]()
-            plain = client._deletes._call
-
-            async def counted(refs: Any) -> Any:
-                asked.append(1)
-                return await plain(refs)
-
-            client._deletes._call = counted
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(instance.delete())
-                await until(lambda: len(asked) > 2, "a second and a third try")
-                await transaction.rollback()
-        finally:
-            await other.close()
+        async with held(postgres_url, instance.id) as let_go, asyncio.TaskGroup() as tasks:
+            tasks.create_task(instance.delete())
+            await until(lambda: len(asked) > 2, "a second and a third try")
+            await let_go()
         with pytest.raises(durable.InstanceNotFound):
             await instance.describe()
+
+
+async def test_a_purge_passes_over_what_is_held(postgres_url: str) -> None:
+    async with durable.connect(postgres_url) as client:
+        instances = [await client.create_instance(stepping) for _ in range(4)]
+        for instance in instances:
+            await instance.terminate()
+        async with held(postgres_url, instances[0].id):
+            assert await client.purge(older_than=0, batch=2) == 3
+        assert await client.purge(older_than=0, batch=2) == 1
