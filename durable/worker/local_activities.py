@@ -130,11 +130,12 @@ class LocalActivities:
         self._alarm = None
         while self._watched:
             at, warm, rowless = self._watched[0]
-            if at > loop.time():
+            is_unwritten = warm.rowless is rowless
+            if is_unwritten and at > loop.time():
                 self._alarm = loop.call_at(at, self._look)
                 return
             self._watched.popleft()
-            if warm.rowless is rowless:  # else that was written meanwhile
+            if is_unwritten:
                 self._write_rows(warm)
 
     def _write_rows(self, warm: WarmRun) -> None:

@@ -576,3 +576,18 @@ async def test_a_fork_of_what_was_kept_back_asks_for_it_itself(monkeypatch: pyte
         await until(lambda: len(here.ran) == 2, "the fork's own")
         here.gate.set()
         assert await fork.result(timeout=5) == await instance.result(timeout=5) == "s"
+
+
+async def test_what_was_written_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer an activity would be as many wake-ups of a worker that has nothing else to do."""
+    never_a_row(monkeypatch)
+    async with scene() as here, here.worker(*ALL) as worker:
+        instance = await here.client.create_instance(one_after_the_other, 3)
+        assert await instance.result(timeout=stores.PATIENCE_SECONDS) == ["q0", "q1", "q2"]
+        assert worker._parts is not None
+        local = worker._parts.local
+        assert len(local._watched) == 3
+        assert local._alarm is not None
+        local._alarm.cancel()
+        local._look()
+        assert (len(local._watched), local._alarm) == (0, None)
