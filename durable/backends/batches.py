@@ -11,6 +11,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from durable.backends.records import Answer, Busy
@@ -22,9 +23,20 @@ RETRY_FIRST_SECONDS = 0.05
 RETRY_MOST_SECONDS = 2.0
 BUSY_SECONDS = 0.01
 
+HELD_SECONDS = 5.0
+"""After so long it is told that somebody holds what an item needs, and after twice that again."""
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 _log = logging.getLogger("durable")
+
+
+@dataclass(slots=True)
+class _Held:
+    """Since when an item is answered `Busy` (the loop's time), and after how long that is told next."""
+
+    since: float
+    told_seconds: float
 
 
 class Batches(Generic[Q, A]):
@@ -33,7 +45,8 @@ class Batches(Generic[Q, A]):
     ``call`` is a method of the contract. A call that raises `BackendError` is repeated with the same items
     (every call may be), for ever when ``patience_seconds`` is ``None``; then its items fail. A batch that the
     store cannot take for another reason is halved until the culprit stands alone. An item that is answered
-    `Busy` joins the next batch.
+    `Busy` joins the next batch, for as long as the patience lasts and somebody waits for its answer: what is held
+    may be held for hours, by a transaction that somebody has left open.
     """
 
     def __init__(
@@ -48,6 +61,7 @@ class Batches(Generic[Q, A]):
         self._patience = patience_seconds
         self._waiting: deque[tuple[Q, asyncio.Future[tuple[A, int]]]] = deque()
         self._runner: asyncio.Task[None] | None = None
+        self._busy: dict[asyncio.Future[tuple[A, int]], _Held] = {}
 
     def submit(self, item: Q) -> asyncio.Future[tuple[A, int]]:
         """A future of the item's answer and the store's time."""
@@ -99,12 +113,34 @@ class Batches(Generic[Q, A]):
         busy = 0
         for (asked, future), item in zip(batch, answer.items, strict=True):
             if isinstance(item, Busy):
-                self._waiting.append((asked, future))
+                self._put_off(asked, future)
                 busy += 1
-            elif not future.done():
+                continue
+            if self._busy:
+                self._busy.pop(future, None)
+            if not future.done():
                 future.set_result((item, answer.now_us))
         if busy == len(batch):
             await asyncio.sleep(BUSY_SECONDS * random.uniform(0.5, 1.0))
+
+    def _put_off(self, asked: Q, future: asyncio.Future[tuple[A, int]]) -> None:
+        """Somebody else holds what this one needs."""
+        now = asyncio.get_running_loop().time()
+        held = self._busy.setdefault(future, _Held(now, HELD_SECONDS))
+        seconds = now - held.since
+        if (
+            future.done()
+        ):  # whoever asked was cancelled, and `idle` is not to wait for who may hold it for hours
+            del self._busy[future]
+            return
+        if self._patience is not None and seconds > self._patience:
+            del self._busy[future]
+            future.set_exception(BackendError(_held(asked, seconds)))
+            return
+        if seconds > held.told_seconds:
+            held.told_seconds = 2 * seconds
+            _log.warning("%s", _held(asked, seconds))
+        self._waiting.append((asked, future))
 
     async def _answered(self, items: Sequence[Q]) -> Answer[A]:
         loop = asyncio.get_running_loop()
@@ -119,3 +155,11 @@ class Batches(Generic[Q, A]):
                 _log.warning("the store did not answer, trying again in %.2f s: %s", delay, error)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, RETRY_MOST_SECONDS)
+
+
+def _held(item: object, seconds: float) -> str:
+    instance_id = getattr(getattr(item, "ref", item), "instance_id", None)
+    return (
+        f"instance {instance_id!r}: another transaction holds the instance, for more than {seconds:.0f} s; "
+        "end it and try again"
+    )
