@@ -154,7 +154,7 @@ class WorkerStore(Protocol):
         """
         ...
 
-    async def release(self, leases: Sequence[Lease]) -> Answer[Accepted | Lost]:
+    async def release(self, leases: Sequence[Lease]) -> Answer[Accepted | Lost | Busy]:
         """Give back what was claimed and not begun: ready again at once, and the claim is not counted."""
         ...
 

@@ -181,8 +181,8 @@ class Bench:
     async def extend(self, *leases: Lease) -> Sequence[Extended | Cancelled | Lost]:
         return (await self.store.extend(leases)).items
 
-    async def release(self, *leases: Lease) -> Sequence[Accepted | Lost]:
-        return (await self.store.release(leases)).items
+    async def release(self, *leases: Lease) -> Sequence[Accepted | Lost | Busy]:
+        return await self._until_judged(self.store.release, leases)
 
     async def history(self, instance_id: str, run_id: str, after: int = 0) -> tuple[bytes, ...]:
         """The events of a run."""

@@ -35,6 +35,7 @@ from durable.testing.conformance.specimens import (
     message,
     new,
     step,
+    workflow_lease,
 )
 
 LEASE_US = 60_000_000
@@ -188,6 +189,22 @@ async def test_an_open_transaction_slows_nobody_but_its_own_instance(
             assert (await store.send_in(other, message("c", "still"))).items == [Accepted()]
         await transaction.rollback()
     assert (await store.create([new("a", "a-2")])).items == [Created(run_id="a-2")]
+
+
+async def test_what_is_given_back_beside_what_is_held_is_given_back_once(
+    store: Any, postgres_url: str
+) -> None:
+    """Were the whole call repeated, it would give back what has been claimed again meanwhile."""
+    await store.create([new("a"), new("b")])
+    tasks = (await store.claim_workflow_tasks(claimant("w1", LEASE_US), 10)).items
+    leases = [workflow_lease(task, "w1") for task in sorted(tasks, key=lambda one: one.instance_id)]
+    async with own(postgres_url) as db:
+        async with db.transaction():
+            await store.send_in(db, message("a"))
+            assert (await store.release(leases)).items == [Busy(), Accepted()]
+            (again,) = (await store.claim_workflow_tasks(claimant("w2", LEASE_US), 10)).items
+            assert again.instance_id == "b"
+        assert (await store.release(leases[:1])).items == [Accepted()]
 
 
 async def test_a_serialisable_transaction_that_is_overtaken_is_told(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from durable.backends.records import (
     Accepted,
@@ -36,7 +35,7 @@ from durable.backends.sql.checkpoints import judge_checkpoint
 from durable.backends.sql.ledger import Ledger, RunKey
 from durable.backends.sql.server import questions
 from durable.backends.sql.server.activity_claims import ActivityClaims, look_for_activities
-from durable.backends.sql.server.judging import Batch, Calls
+from durable.backends.sql.server.judging import Calls
 from durable.backends.sql.server.loading import load
 from durable.backends.sql.server.one_statement import CHECKPOINTS
 from durable.backends.sql.server.reading import Wish, read_events
@@ -47,9 +46,6 @@ from durable.backends.sql.server.run_claims import (
     look_for_stalled,
 )
 from durable.backends.sql.server.session import Database, Ring, Session, Topics
-from durable.errors import BackendError
-
-A = TypeVar("A")
 
 BUSY_ROUNDS = 40
 BUSY_SECONDS = 0.01
@@ -178,24 +174,11 @@ class WorkerCalls(Calls):
 
         Nobody else can claim it while it is held; that its lease is not written matters only if the holder stays.
         """
-        return await self._had(self._extensions, leases, self._as_it_was)
-
-    async def release(self, leases: Sequence[Lease]) -> Answer[Accepted | Lost]:
-        """See the contract."""
-        return await self._had(self._releases, leases, self._held_for_too_long)
-
-    async def _had(
-        self,
-        batch: Batch[Lease, A | Busy],
-        leases: Sequence[Lease],
-        otherwise: Callable[[Sequence[Lease]], Awaitable[list[A]]],
-    ) -> Answer[A]:
-        """What is busy is asked again soon: these calls have no such verdict."""
-        verdicts: dict[int, A] = {}
+        verdicts: dict[int, Extended | Cancelled | Lost] = {}
         left = list(range(len(leases)))
         now_us = 0
         for _ in range(BUSY_ROUNDS):
-            answer = await batch.ask([leases[n] for n in left])
+            answer = await self._extensions.ask([leases[n] for n in left])
             now_us = answer.now_us
             verdicts |= {
                 n: item for n, item in zip(left, answer.items, strict=True) if not isinstance(item, Busy)
@@ -205,8 +188,15 @@ class WorkerCalls(Calls):
                 break
             await asyncio.sleep(BUSY_SECONDS * random.uniform(0.5, 1.0))
         if left:
-            verdicts |= dict(zip(left, await otherwise([leases[n] for n in left]), strict=True))
+            verdicts |= dict(zip(left, await self._as_it_was([leases[n] for n in left]), strict=True))
         return Answer(now_us=now_us, items=[verdicts[n] for n in range(len(leases))])
+
+    async def release(self, leases: Sequence[Lease]) -> Answer[Accepted | Lost | Busy]:
+        """See the contract. What somebody else holds is `Busy`.
+
+        No error: all the others would be given back once more with it, and one may have been claimed again meanwhile.
+        """
+        return await self._releases.ask(leases)
 
     async def _as_it_was(self, leases: Sequence[Lease]) -> list[Extended | Cancelled | Lost]:
         async def work(session: Session) -> list[Extended | Cancelled | Lost]:
@@ -214,11 +204,6 @@ class WorkerCalls(Calls):
             return [_extend_now(loaded.ledger, lease) for lease in leases]
 
         return await self._read(work)
-
-    async def _held_for_too_long(self, leases: Sequence[Lease]) -> list[Accepted | Lost]:
-        raise BackendError(
-            f"{self._database.url}: the rows of {len(leases)} leases are held by somebody else"
-        )
 
     # --- questions
 
