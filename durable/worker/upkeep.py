@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from durable.backends.records import (
+    Accepted,
+    Answer,
+    Busy,
     ChildRef,
     Claimant,
     Closing,
     End,
     Finding,
+    Finished,
     InstanceRef,
     NewMessage,
+    NotFound,
     Overdue,
+    Paused,
+    Verdict,
 )
 from durable.client.audit import Audit
 from durable.client.endings import termination, time_out
@@ -36,7 +44,12 @@ AUDIT_REST = 20
 """An audit is followed by a rest of at least this many times its length: it stays a small load on a large store too."""
 AUDIT_PAGE_SECONDS = 0.05
 AUDIT_ROLE = "audit"
+BUSY_ATTEMPTS = 20
+BUSY_SECONDS = 0.05
 MOST_TOLD = 10_000
+_OVER = (Accepted, Paused, Finished, NotFound)
+"""Verdicts after which a child need not be asked to end again."""
+Q = TypeVar("Q")
 _log = logging.getLogger("durable")
 
 
@@ -57,11 +70,11 @@ class Upkeep:
         try:
             ends = [self._end_of(item, child) for child in item.children if child.close == "terminate"]
             cancels = [_cancel_of(item, child) for child in item.children if child.close == "cancel"]
-            if ends:
-                await self._parts.store.change(ends)
-            if cancels:
-                await self._parts.store.send(cancels)
-            if not item.more:
+            verdicts = await _judged(self._parts.store.change, ends)
+            verdicts += await _judged(self._parts.store.send, cancels)
+            # The store judges anew: what has more children comes again at once. If not one of these could be ended
+            # (their rows are held, their inboxes are full), it comes again when the lease has run out.
+            if any(isinstance(verdict, _OVER) for verdict in verdicts):
                 await self._parts.store.close_done([item])
         except BackendError as error:
             _log.warning("the children of instance %r are closed later: %s", item.instance_id, error)
@@ -141,6 +154,21 @@ class Upkeep:
         self._told.add(words)
         if len(self._told) > MOST_TOLD:
             self._told.clear()
+
+
+async def _judged(
+    call: Callable[[Sequence[Q]], Awaitable[Answer[Verdict]]], asked: Sequence[Q]
+) -> list[Verdict]:
+    """The verdicts. What somebody holds for a moment is asked again, a few times."""
+    verdicts: list[Verdict] = []
+    for _ in range(BUSY_ATTEMPTS):
+        answers = (await call(asked)).items if asked else ()
+        verdicts += [one for one in answers if not isinstance(one, Busy)]
+        asked = [one for one, answer in zip(asked, answers, strict=True) if isinstance(answer, Busy)]
+        if not asked:
+            break
+        await asyncio.sleep(BUSY_SECONDS)
+    return verdicts
 
 
 def _cancel_of(item: Closing, child: ChildRef) -> NewMessage:
