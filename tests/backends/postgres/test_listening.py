@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -223,7 +222,7 @@ def bouncer(postgres_url: str) -> Iterator[str]:
                 split._replace(netloc=f"{split.username}:x@127.0.0.1:{port}", query="pgbouncer=true")
             )
         finally:
-            process.send_signal(signal.SIGQUIT)
+            process.kill()  # it may have been made to ignore SIGQUIT, like all that a shell starts in the background
             process.wait()
 
 
