@@ -104,11 +104,14 @@ async def test_a_delete_waits_for_a_transaction_on_the_server(
             await instance.describe()
 
 
-async def test_a_purge_passes_over_what_is_held(postgres_url: str) -> None:
+@pytest.mark.parametrize("batch", [1, 2, 100])
+async def test_a_purge_passes_over_what_is_held(postgres_url: str, batch: int) -> None:
+    """Also over a batch that is held from its first to its last."""
     async with durable.connect(postgres_url) as client:
-        instances = [await client.create_instance(stepping) for _ in range(4)]
+        instances = [await client.create_instance(stepping) for _ in range(5)]
         for instance in instances:
             await instance.terminate()
-        async with held(postgres_url, instances[0].id):
-            assert await client.purge(older_than=0, batch=2) == 3
-        assert await client.purge(older_than=0, batch=2) == 1
+        async with held(postgres_url, instances[0].id), held(postgres_url, instances[1].id):
+            assert await client.purge(older_than=0, batch=batch) == 3
+            assert await client.purge(older_than=0, batch=batch) == 0
+        assert await client.purge(older_than=0, batch=batch) == 2

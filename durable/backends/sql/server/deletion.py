@@ -30,7 +30,7 @@ from durable.backends.sql.server.loading import (
     part,
     same,
 )
-from durable.backends.sql.server.session import Query, Session
+from durable.backends.sql.server.session import Query, Row, Session
 from durable.backends.sql.server.tables import (
     ACTIVITIES,
     HISTORY,
@@ -48,7 +48,8 @@ _PAST = (
 )
 _OLD = (
     "SELECT i.closed_at_us, i.run_id, i.instance_id FROM {table} AS i "
-    "WHERE i.closed_at_us < ? AND i.state IN ({states}) ORDER BY i.closed_at_us, i.run_id LIMIT ?"
+    "WHERE i.closed_at_us < ? AND i.closed_at_us >= ? AND (i.closed_at_us > ? OR i.run_id > ?) "
+    "AND i.state IN ({states}) ORDER BY i.closed_at_us, i.run_id LIMIT ?"
 )
 
 
@@ -147,15 +148,27 @@ async def delete(session: Session, refs: Sequence[InstanceRef]) -> list[Verdict]
 
 
 async def purge(session: Session, wanted: Purge) -> list[InstanceRef]:
-    """Forget the oldest finished runs; what somebody holds stays for the next time."""
+    """Forget the oldest finished runs. What somebody holds stays for the next time, and those behind it go."""
+    beyond = (-1, "")
+    while found := await _old(session, wanted, beyond):
+        refs = [InstanceRef(instance_id=instance_id, run_id=run_id) for _, run_id, instance_id in found]
+        forgetting = await _forgetting(session, (ref.instance_id for ref in refs))
+        gone = [ref for ref in refs if isinstance(forgetting.judge(ref), Accepted)]
+        if gone:
+            await forgetting.write(session)
+            return gone
+        beyond = found[-1][:2]
+    return []
+
+
+async def _old(session: Session, wanted: Purge, beyond: tuple[int, str]) -> list[Row]:
+    """The oldest of those that end behind this place, as many as a batch may have."""
+    if not wanted.states or wanted.limit <= 0:
+        return []
     marks = ", ".join("?" * len(wanted.states))
-    values = (wanted.closed_before_us, *wanted.states, wanted.limit)
+    at_us, run_id = beyond
+    values = (wanted.closed_before_us, at_us, at_us, run_id, *wanted.states, wanted.limit)
     queries = [
         Query(_OLD.format(table=table, states=marks), values) for table in ("@instances", "@past_runs")
     ]
-    found = sorted(await session.fetch_union(queries))[: wanted.limit] if wanted.states else []
-    refs = [InstanceRef(instance_id=instance_id, run_id=run_id) for _, run_id, instance_id in found]
-    forgetting = await _forgetting(session, (ref.instance_id for ref in refs))
-    gone = [ref for ref in refs if isinstance(forgetting.judge(ref), Accepted)]
-    await forgetting.write(session)
-    return gone
+    return sorted(await session.fetch_union(queries))[: wanted.limit]
