@@ -30,6 +30,7 @@ from durable.backends.records import (
     Finding,
     Head,
     HistoryRange,
+    HistorySlice,
     InstanceRef,
     InstanceView,
     NewInstance,
@@ -107,6 +108,9 @@ class Client:
         )
         self._finishes: Batches[ActivityOutcome, Verdict] = Batches(
             store.finish_activities, patience_seconds=PATIENCE_SECONDS
+        )
+        self._reads: Batches[HistoryRange, HistorySlice] = Batches(
+            store.read_history, patience_seconds=PATIENCE_SECONDS
         )
         self._commits: Batches[Checkpoint, Verdict] = Batches(store.commit, patience_seconds=PATIENCE_SECONDS)
         self._deletes: Batches[InstanceRef, Verdict] = Batches(
@@ -252,7 +256,7 @@ class Client:
     async def _tell_the_parent(self, new: NewInstance) -> NewInstance:
         """What is replaced may be somebody's child: its parent is to hear of the end."""
         ref = InstanceRef(instance_id=new.instance_id)
-        view = (await self.store.get([ref])).items[0]
+        view, _ = await self._gets.submit(ref)
         if view is None or view.parent is None:
             return new
         return replace(new, replaces=_replaced(new.instance_id, view.parent, self.clock.now_us()))
@@ -458,10 +462,12 @@ class Client:
         return found
 
     async def export_history(self, id: str, run_id: str | None = None) -> str:
-        """The history of an instance's run as text, for `durable.testing.replay` and for keeping."""
+        """The history of an instance's run as text, for `durable.testing.replay` and for keeping.
+
+        Raises `InstanceNotFound`; `BackendError` if the store does not answer, or not with all of it.
+        """
         view = await self.view(InstanceRef(instance_id=id, run_id=run_id))
-        answer = await self.store.read_history([HistoryRange(instance_id=id, run_id=view.run_id)])
-        return history_text(view, answer.items[0].events)
+        return history_text(view, await self.events(view))
 
     # --- activities that are finished from elsewhere ----------------------------------------------------------------
 
@@ -502,6 +508,22 @@ class Client:
         if view is None:
             raise not_found(ref)
         return view
+
+    async def events(self, view: InstanceView) -> Sequence[bytes]:
+        """The history of a run up to the head of this view, whole. Raises `InstanceNotFound`, `BackendError`.
+
+        A store gives what is there before a row that is broken or lost, or nothing of what was deleted meanwhile: that
+        is never to be taken for a shorter history.
+        """
+        asked = HistoryRange(instance_id=view.instance_id, run_id=view.run_id)
+        piece, _ = await self._reads.submit(asked)
+        if len(piece.events) < view.head.number:
+            await self.view(InstanceRef(instance_id=view.instance_id, run_id=view.run_id))
+            raise BackendError(
+                f"instance {view.instance_id!r}: its history has {len(piece.events)} events instead of "
+                f"{view.head.number}; `Client.audit` tells more"
+            )
+        return piece.events[: view.head.number]
 
     def _transactional(self) -> TransactionStore:
         if not hasattr(self.store, "create_in"):
@@ -549,7 +571,7 @@ class Client:
         await self.waiting.close()
         for batches in (self._creates, self._sends, self._changes, self._gets, self._finishes):
             await batches.idle()
-        for others in (self._commits, self._deletes):
+        for others in (self._commits, self._deletes, self._reads):
             await others.idle()
         await self.store.close()
 

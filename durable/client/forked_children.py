@@ -108,7 +108,10 @@ async def _read(store: Backend, view: InstanceView, asked: ChildScheduled, where
     if holder is not None and holder.state in OPEN_STATES and last.state not in ENDED_BY_ITSELF:
         raise ValueError(f"{what} would be begun again, but somebody else has its id now; {before}")
     asked_range = HistoryRange(instance_id=first.instance_id, run_id=first.run_id)
-    started = decode_history((await store.read_history([asked_range])).items[0].events)[0]
+    stored = (await store.read_history([asked_range])).items[0].events
+    if not stored:
+        raise ValueError(f"{what} was deleted meanwhile; {before}")
+    (started,) = decode_history(stored[:1])
     assert isinstance(started, RunStarted)
     return Begun(asked=asked, first=first, started=started, last=last)
 

@@ -17,7 +17,6 @@ from durable.backends.records import (
     Checkpoint,
     Head,
     HeldLease,
-    HistoryRange,
     InstanceRef,
     InstanceView,
     NewActivity,
@@ -157,8 +156,7 @@ class Fork:
 
 async def read_fork(client: Client, view: InstanceView, at: int, id: str | None) -> Fork:
     """Read what is to be kept. Raises ``ValueError`` for an event at which there can be no fork."""
-    asked = HistoryRange(instance_id=view.instance_id, run_id=view.run_id)
-    stored = (await client.store.read_history([asked])).items[0].events
+    stored = await client.events(view)
     if isinstance(at, bool) or not isinstance(at, int) or not 1 <= at <= len(stored):
         raise ValueError(
             f"instance {view.instance_id!r} has events 1 to {len(stored)}; it cannot be forked at {at!r}"

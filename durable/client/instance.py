@@ -15,7 +15,6 @@ import orjson
 from durable.backends.records import (
     Change,
     Finished,
-    HistoryRange,
     InstanceRef,
     InstanceView,
     NewMessage,
@@ -224,14 +223,9 @@ class Instance(Generic[R_co]):
         return description_of(await self._view(), self._client.converter)
 
     async def history(self) -> list[HistoryEvent]:
-        """The events of the run, from number 1, without gaps. Raises `InstanceNotFound`."""
-        view = await self._view()
-        answer = await self._client.store.read_history(
-            [HistoryRange(instance_id=self.id, run_id=view.run_id)]
-        )
-        return [
-            _shown(number, event) for number, event in enumerate(decode_history(answer.items[0].events), 1)
-        ]
+        """The events of the run, from number 1, without gaps. Raises `InstanceNotFound`, `BackendError`."""
+        stored = await self._client.events(await self._view())
+        return [_shown(number, event) for number, event in enumerate(decode_history(stored), 1)]
 
     async def vars(self) -> dict[str, Any]:
         """The variables that the workflow has set, as plain JSON values. Raises `InstanceNotFound`."""
