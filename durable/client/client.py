@@ -520,8 +520,7 @@ class Client:
         if len(piece.events) < view.head.number:
             await self.view(InstanceRef(instance_id=view.instance_id, run_id=view.run_id))
             raise BackendError(
-                f"instance {view.instance_id!r}: its history has {len(piece.events)} events instead of "
-                f"{view.head.number}; `Client.audit` tells more"
+                f"instance {view.instance_id!r}: its history has {len(piece.events)} events instead of {view.head.number}"
             )
         return piece.events[: view.head.number]
 
