@@ -32,11 +32,11 @@ class Asking:
         question = Question(
             id=new_token(), ref=ref, name=name, body=payload, timeout_us=round(timeout_seconds * 1e6)
         )
-        asked = (await self._client.store.ask([question])).items[0]
-        if isinstance(asked, NotFound):
-            raise InstanceNotFound(f"instance {ref.instance_id!r} does not exist")
         try:
             async with asyncio.timeout(timeout_seconds):
+                asked = await self._client.ask(question)
+                if isinstance(asked, NotFound):
+                    raise InstanceNotFound(f"instance {ref.instance_id!r} does not exist")
                 reply = await self._replied(asked, _never)
         except TimeoutError:
             raise TimeoutError(
@@ -58,7 +58,7 @@ class Asking:
         try:
             await self._client.send(message)
         except InstanceFinished:
-            early = (await self._client.store.replies([ticket])).items[0]
+            early = await self._client.reply(ticket)
             if early is None:  # an answer is there for a key that was sent before
                 raise
         try:
@@ -79,7 +79,7 @@ class Asking:
         try:
             while True:
                 over = await ended()
-                reply = (await self._client.store.replies([ticket])).items[0]
+                reply = await self._client.reply(ticket)
                 if reply is not None or over:
                     return reply
                 rang = await listener.wait(wait)

@@ -35,12 +35,16 @@ from durable.backends.records import (
     InstanceView,
     NewInstance,
     NewMessage,
+    NotFound,
     Parent,
     Purge,
+    Question,
     Refused,
+    Reply,
     State,
     Stats,
     Taken,
+    Ticket,
     Verdict,
 )
 from durable.client.address import Address, open_backend
@@ -111,6 +115,12 @@ class Client:
         )
         self._reads: Batches[HistoryRange, HistorySlice] = Batches(
             store.read_history, patience_seconds=PATIENCE_SECONDS
+        )
+        self._asks: Batches[Question, Ticket | NotFound] = Batches(
+            store.ask, patience_seconds=PATIENCE_SECONDS
+        )
+        self._replies: Batches[Ticket, Reply | None] = Batches(
+            store.replies, patience_seconds=PATIENCE_SECONDS
         )
         self._commits: Batches[Checkpoint, Verdict] = Batches(store.commit, patience_seconds=PATIENCE_SECONDS)
         self._deletes: Batches[InstanceRef, Verdict] = Batches(
@@ -517,12 +527,13 @@ class Client:
         """
         asked = HistoryRange(instance_id=view.instance_id, run_id=view.run_id)
         piece, _ = await self._reads.submit(asked)
-        if len(piece.events) < view.head.number:
+        had, whole = len(piece.events), view.head.number
+        if had < whole:
             await self.view(InstanceRef(instance_id=view.instance_id, run_id=view.run_id))
             raise BackendError(
-                f"instance {view.instance_id!r}: its history has {len(piece.events)} events instead of {view.head.number}"
+                f"instance {view.instance_id!r}: its history has {had} events instead of {whole}"
             )
-        return piece.events[: view.head.number]
+        return piece.events[:whole]
 
     def _transactional(self) -> TransactionStore:
         if not hasattr(self.store, "create_in"):
@@ -554,6 +565,14 @@ class Client:
         self.clock.hear(now_us)
         return verdict
 
+    async def ask(self, question: Question) -> Ticket | NotFound:
+        """Put a question. Raises `BackendError`."""
+        return (await self._asks.submit(question))[0]
+
+    async def reply(self, ticket: Ticket) -> Reply | None:
+        """The answer to a question or an update, if it is there. Raises `BackendError`."""
+        return (await self._replies.submit(ticket))[0]
+
     def signal_message(self, id: str, signal: Signal[Any] | str, value: Any, key: str | None) -> NewMessage:
         """The message that a signal is, for the current run, whoever it is. Raises `PayloadError`."""
         name, payload = signal_payload(self.converter, signal, value)
@@ -570,7 +589,7 @@ class Client:
         await self.waiting.close()
         for batches in (self._creates, self._sends, self._changes, self._gets, self._finishes):
             await batches.idle()
-        for others in (self._commits, self._deletes, self._reads):
+        for others in (self._commits, self._deletes, self._reads, self._asks, self._replies):
             await others.idle()
         await self.store.close()
 
