@@ -12,6 +12,7 @@ from durable.backends.batches import Batches
 from durable.backends.clock import StoreClock
 from durable.backends.contract import Backend
 from durable.backends.records import (
+    ActivityFinished,
     ActivityLease,
     ActivityOutcome,
     ActivityTask,
@@ -24,13 +25,16 @@ from durable.backends.records import (
     HistoryRange,
     HistorySlice,
     Lease,
+    Refused,
     Verdict,
     WorkflowLease,
     WorkflowTask,
 )
+from durable.core import messages
 from durable.core.context import RunIdentity
 from durable.core.definition import WorkflowDefinition, build_of
 from durable.core.events import Event
+from durable.core.failure import failure_of
 from durable.core.hooks import HookList, Propagation
 from durable.core.ids import first_token, is_open, new_token
 from durable.core.payload import Converter
@@ -38,7 +42,7 @@ from durable.core.registry import Registry
 from durable.core.release import RELEASE
 from durable.core.replay import Run, load
 from durable.core.watchdog import Watchdog
-from durable.errors import BackendError
+from durable.errors import BackendError, PayloadError
 
 if TYPE_CHECKING:
     from durable.worker.activity_tasks import ActivityTasks
@@ -177,11 +181,27 @@ class Parts:
     async def finished(self, outcome: ActivityOutcome) -> Verdict:
         return (await self._finishes.submit(outcome))[0]
 
-    def finish(self, outcome: ActivityOutcome) -> None:
-        """Tell the store how an attempt ended."""
-        told = self._finishes.submit(outcome)
-        told.add_done_callback(_retrieve)
-        told.add_done_callback(lambda _: self.leases.told(outcome.ref, outcome.token))
+    def finish(self, outcome: ActivityOutcome, *, is_refusal: bool = False) -> None:
+        """Tell the store how an attempt ended. What the store cannot keep is a failure of the activity.
+
+        Else its lease would run out, and what was done would be done again, to be refused again.
+        """
+
+        def told(future: asyncio.Future[tuple[Verdict, int]]) -> None:
+            refusal = None if is_refusal else _refusal(future)
+            if refusal is None:
+                self.leases.told(outcome.ref, outcome.token)
+            else:
+                self.finish(self._refused(outcome, refusal), is_refusal=True)
+
+        self._finishes.submit(outcome).add_done_callback(told)
+
+    def _refused(self, outcome: ActivityOutcome, reason: str) -> ActivityFinished:
+        ref = outcome.ref
+        what = f"activity {ref.number} of instance {ref.instance_id!r}"
+        failure = failure_of(PayloadError(f"{what}: the store cannot keep what came of it: {reason}"))
+        body = messages.failed_body(ref.number, self.converter.seal(failure.to_text()))
+        return ActivityFinished(ref=ref, token=outcome.token, kind=messages.ACTIVITY_FAILED, body=body)
 
     def change(self, change: Change) -> None:
         self._changes.submit(change).add_done_callback(_retrieve)
@@ -213,6 +233,16 @@ class Parts:
 
 def _size_of(checkpoint: Checkpoint) -> int:
     return sum(map(len, checkpoint.events)) + sum(len(a.payload) for a in checkpoint.activities)
+
+
+def _refusal(future: asyncio.Future[tuple[Verdict, int]]) -> str | None:
+    """Why the store cannot keep it, if it cannot."""
+    if future.cancelled():
+        return None
+    if (error := future.exception()) is not None:
+        return f"{type(error).__name__}: {error}"
+    verdict, _ = future.result()
+    return verdict.reason if isinstance(verdict, Refused) else None
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
