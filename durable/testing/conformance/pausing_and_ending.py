@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from durable.backends.records import (
     Accepted,
+    ActivityTask,
     Close,
     Finished,
     InstanceRef,
@@ -16,14 +19,17 @@ from durable.backends.records import (
 from durable.testing.conformance.bench import Bench
 from durable.testing.conformance.laws import Laws
 from durable.testing.conformance.specimens import (
+    activity,
     continued,
     done,
     ended,
+    finished,
     message,
     step,
 )
 
 A = InstanceRef(instance_id="a")
+MANY = 5_000
 
 
 class ChangeLaws(Laws):
@@ -70,6 +76,33 @@ class ChangeLaws(Laws):
         assert await bench.claim() == []
         await bench.change(Resume(ref=A))
         assert (await bench.claim_one("a")).wake_at_us == clock.now_us - 1
+
+    async def test_what_is_claimed_beside_a_pause_is_claimed_once_and_stays_so(self, bench: Bench) -> None:
+        """An attempt whose lease a pause had overwritten would be begun by a second worker."""
+        count = 30
+        await bench.waiting("a", activities=tuple(activity(n) for n in range(1, count + 1)))
+        claimed: list[ActivityTask] = []
+
+        async def claims(worker_id: str) -> None:
+            for _ in range(MANY):
+                if len(claimed) >= count:
+                    break
+                claimed.extend(await bench.claim_activities(worker_id, limit=2))
+                await asyncio.sleep(0)
+
+        async def pauses() -> None:
+            while len(claimed) < count:
+                await bench.change(Pause(ref=A))
+                await bench.change(Resume(ref=A))
+                await asyncio.sleep(0)
+
+        pausing = asyncio.create_task(pauses())
+        await asyncio.gather(claims("w1"), claims("w2"))
+        pausing.cancel()
+        await asyncio.wait([pausing])
+        await bench.change(Resume(ref=A))
+        assert sorted(task.ref.number for task in claimed) == list(range(1, count + 1))
+        assert await bench.finish(*(finished(task) for task in claimed)) == [Accepted()] * count
 
     async def test_a_worker_with_the_run_may_finish_it_while_it_is_paused(self, bench: Bench) -> None:
         at = await bench.start("a")

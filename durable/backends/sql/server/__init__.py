@@ -25,8 +25,9 @@ Above it:
 Rules that keep it free of deadlocks and right under READ COMMITTED:
 
 - Instance rows come first, by `SKIP LOCKED`, and rows of activities after them, in the same way: nobody waits for
-  either. Claims and renewals of activities hold no instance row. Only whoever holds an instance and ends its run may
-  wait for what else belongs to it.
+  either. Claims and renewals of activities hold no instance row. Only whoever holds an instance and ends, pauses or
+  resumes its run may wait for what else belongs to it.
+- What is written was locked before it was read: whole rows are written, and another's change would be undone.
 - A run that is to be made has no row to lock: `Session.reserve` stands for it.
 - What is read after the lock is read by a later statement, and so is the newest there is.
 """

@@ -54,7 +54,12 @@ LOCK_ACTIVITIES = (
     "ORDER BY a.part, a.instance_id, a.run_id, a.number FOR UPDATE SKIP LOCKED"
 )
 READ_ACTIVITIES = f"SELECT {_ACTIVITY} FROM @activities AS a JOIN @wanted ON {same('a', ACTIVITY_KEY)}"
-ACTIVITIES_OF_RUNS = f"SELECT {_ACTIVITY} FROM @activities AS a JOIN @wanted ON {same('a', RUN_KEY)}"
+# Waited for: a run is paused with all that it has, and who holds one of these, a claim or a lease's renewal, waits for
+# nobody.
+LOCK_ACTIVITIES_OF_RUNS = (
+    f"SELECT {_ACTIVITY} FROM @activities AS a JOIN @wanted ON {same('a', RUN_KEY)} "
+    "ORDER BY a.part, a.instance_id, a.run_id, a.number FOR UPDATE"
+)
 KNOWN_KEYS = (
     "SELECT k.instance_id, k.key FROM @message_keys AS k "
     f"JOIN @wanted ON {same('k', INSTANCE_KEY)} AND k.key = wanted.name"

@@ -19,7 +19,7 @@ from durable.backends.sql.rows import (
     run_values,
 )
 from durable.backends.sql.server.loading import (
-    ACTIVITIES_OF_RUNS,
+    LOCK_ACTIVITIES_OF_RUNS,
     RUN_KEY,
     activity_key,
     of_runs,
@@ -188,7 +188,7 @@ def _additions(ledger: Ledger) -> list[Write]:
 async def _hold(session: Session, ledger: Ledger) -> None:
     """All tasks of runs that were paused or resumed, also those that the batch did not read."""
     held = Ledger(ledger.now_us)
-    for values in await session.fetch_wanted(ACTIVITIES_OF_RUNS, of_runs(ledger.held)):
+    for values in await session.fetch_wanted(LOCK_ACTIVITIES_OF_RUNS, of_runs(ledger.held)):
         key = activity_key(values)
         held.add_activity(key, values)
         row = held.activities[key]
