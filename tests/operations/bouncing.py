@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from durable.testing import servers
+from durable.testing.servers.keeper import _free_port
 from durable.testing.servers.plan import service_user
 
 ADVICE = "no pgbouncer (Debian, Ubuntu: apt-get install pgbouncer; macOS: brew install pgbouncer)"
@@ -32,8 +32,7 @@ async def bounced(url: str) -> AsyncIterator[str]:
             pytest.fail(ADVICE, pytrace=False)
         pytest.skip(ADVICE)
     parts = urlsplit(url)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = _free_port()
     with TemporaryDirectory() as name:
         settings = _written(Path(name), url, port)
         process = await asyncio.create_subprocess_exec(

@@ -76,7 +76,9 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 async def test_a_pool_that_is_used_up_says_what_to_raise(url: str) -> None:
-    async with connected(url) as holder, durable.connect(f"{url}?pool_size=2&call_timeout=0.4") as client:
+    async with durable.connect(url):
+        pass  # to make the tables may take longer than a call
+    async with connected(url) as holder, durable.connect(f"{url}?pool_size=2&call_timeout=1") as client:
         await client.create_instance(nothing, id="a")
         await ask(holder, "BEGIN" if url.startswith("postgres") else "START TRANSACTION")
         lock = "SELECT name FROM meta FOR UPDATE"

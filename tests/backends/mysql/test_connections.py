@@ -93,6 +93,7 @@ async def test_an_error_of_a_statement_gives_the_connection_back_without_a_trans
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_so_long(url: str) -> None:
+    await (await open_store(url)).close()  # to make the tables may take longer
     store: Any = await open_store(f"{url}&call_timeout=0.2")
     with pytest.raises(BackendError, match=r"did not answer within 0\.2 s"):
         await store._database.read(lambda session: session.fetch("SELECT SLEEP(20)"))
@@ -123,13 +124,14 @@ async def test_connections_that_are_not_used_are_closed(url: str) -> None:
 
 
 async def test_leases_are_renewed_though_all_other_connections_are_busy(url: str) -> None:
-    store: Any = await open_store(f"{url}&pool_size=2&call_timeout=0.3")
+    await (await open_store(url)).close()  # to make the tables may take longer
+    store: Any = await open_store(f"{url}&pool_size=2&call_timeout=1")
     await store.create([first := new()])
     await store.commit([step(first, activities=(activity(),))])
     (task,) = (await store.claim_activity_tasks(claimant("w1", 10_000_000), 1)).items
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(store._database.pool.link())
-        with pytest.raises(BackendError, match=r"all connections were busy for 0\.3 s; raise pool_size"):
+        with pytest.raises(BackendError, match=r"all connections were busy for 1 s; raise pool_size"):
             await store.get([])
         assert (await store.extend([activity_lease(task, 10_000_000)])).items == [Extended()]
     await store.close()

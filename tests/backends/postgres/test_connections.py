@@ -106,6 +106,7 @@ async def test_calls_that_come_while_one_is_in_flight_become_one_transaction(
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_so_long(postgres_url: str) -> None:
+    await (await open_store(postgres_url, wakeups="off")).close()  # to make the tables may take longer
     store: Any = await open_store(f"{postgres_url}?call_timeout=0.2&wakeups=off")
     with pytest.raises(BackendError, match="the server did not answer in time"):
         await store._database.read(lambda session: session.fetch("SELECT pg_sleep(20)"))
@@ -139,13 +140,14 @@ async def test_connections_that_are_not_used_are_closed(postgres_url: str) -> No
 
 
 async def test_leases_are_renewed_though_all_other_connections_are_busy(postgres_url: str) -> None:
-    store: Any = await open_store(f"{postgres_url}?pool_size=2&call_timeout=0.5&wakeups=off")
+    await (await open_store(postgres_url, wakeups="off")).close()  # to make the tables may take longer
+    store: Any = await open_store(f"{postgres_url}?pool_size=2&call_timeout=1&wakeups=off")
     await store.create([first := new()])
     await store.commit([step(first, activities=(activity(),))])
     (task,) = (await store.claim_activity_tasks(claimant("w1", 10_000_000), 1)).items
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(store._database._pool.lent())
-        with pytest.raises(BackendError, match=r"all 1 connections were in use for 0\.5 s; raise pool_size"):
+        with pytest.raises(BackendError, match=r"all 1 connections were in use for 1 s; raise pool_size"):
             await store.get([])
         assert (await store.extend([activity_lease(task, 10_000_000)])).items == [Extended()]
     await store.close()

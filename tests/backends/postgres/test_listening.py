@@ -25,6 +25,7 @@ from durable.backends.postgres.sessions import messages_of, told_by
 from durable.backends.records import InstanceRef, Question
 from durable.backends.wakeup import Listener
 from durable.testing.conformance.specimens import activity, claimant, done, message, new, step
+from durable.testing.servers.keeper import _free_port
 from durable.testing.servers.plan import service_user
 from tests.backends.postgres.seeds import Sent
 
@@ -202,8 +203,7 @@ def bouncer(postgres_url: str) -> Iterator[str]:
     if (program := shutil.which("pgbouncer")) is None:
         pytest.skip("no pgbouncer (Debian, Ubuntu: apt-get install pgbouncer)")
     split = urlsplit(postgres_url)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = _free_port()
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
