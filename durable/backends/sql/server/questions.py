@@ -46,7 +46,12 @@ _NEW = (
 _ROW = columns(_COLUMNS, "q")
 NOW = "SELECT 'now', 0, '', '', '', '', '', @now, 0"
 _HELD = f"{_ROW} FROM @questions AS q WHERE q.claimable_at_us"
-WAITING = f"SELECT 'due', {_HELD} <= @now ORDER BY q.claimable_at_us LIMIT ?"
+_IN_ORDER = "ORDER BY q.claimable_at_us, q.instance_id, q.id LIMIT ?"
+WAITING = f"SELECT 'due', {_HELD} <= @now {_IN_ORDER}"
+WAITING_BEHIND = (
+    f"SELECT {_HELD} <= ? AND q.claimable_at_us >= ? AND (q.claimable_at_us > ? OR q.instance_id > ? "
+    f"OR (q.instance_id = ? AND q.id > ?)) {_IN_ORDER}"
+)
 NEXT_HELD = f"SELECT 'next', {_HELD} > @now ORDER BY q.claimable_at_us LIMIT 1"
 LOCK_FREE = (
     f"SELECT {_ROW} FROM @questions AS q JOIN @wanted ON {same('q', _KEY)} "
@@ -98,6 +103,11 @@ class Look:
     now_us: int = 0
     due: list[Waiting] = field(default_factory=list)
     next_us: int | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more behind these."""
+        return len(self.due) >= LOOK_AT_MOST
 
 
 def _of_questions(keys: Iterable[tuple[str, str]]) -> Wanted:
@@ -201,8 +211,19 @@ class QuestionClaims:
         items = await _handed_again(session, look.now_us, until_us, before)
         kept_us = until_us if items else look.now_us + claimant.lease_us
         items += await _take(session, claimant, look, limit - len(items))
+        # All that was looked at may be for others, who may never come.
+        while look.is_full and len(items) < limit:
+            look.due = await _behind(session, look.now_us, look.due[-1])
+            items += await _take(session, claimant, look, limit - len(items))
         self._last.remember(claimant, kept_us, [key for key, _ in items])
         return [task for _, task in items]
+
+
+async def _behind(session: Session, now_us: int, last: Waiting) -> list[Waiting]:
+    """What waits behind this one."""
+    at_us, name = last.claimable_at_us, last.instance_id
+    rows = await session.fetch(WAITING_BEHIND, now_us, at_us, at_us, name, name, last.id, LOOK_AT_MOST)
+    return [Waiting(*row) for row in rows]
 
 
 async def _take(
