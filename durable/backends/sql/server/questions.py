@@ -46,11 +46,10 @@ _NEW = (
 _ROW = columns(_COLUMNS, "q")
 NOW = "SELECT 'now', 0, '', '', '', '', '', @now, 0"
 _HELD = f"{_ROW} FROM @questions AS q WHERE q.claimable_at_us"
-_IN_ORDER = "ORDER BY q.claimable_at_us, q.instance_id, q.id LIMIT ?"
-WAITING = f"SELECT 'due', {_HELD} <= @now {_IN_ORDER}"
+WAITING = f"SELECT 'due', {_HELD} <= @now ORDER BY q.claimable_at_us LIMIT ?"
 WAITING_BEHIND = (
     f"SELECT {_HELD} <= ? AND q.claimable_at_us >= ? AND (q.claimable_at_us > ? OR q.instance_id > ? "
-    f"OR (q.instance_id = ? AND q.id > ?)) {_IN_ORDER}"
+    "OR (q.instance_id = ? AND q.id > ?)) ORDER BY q.claimable_at_us, q.instance_id, q.id LIMIT ?"
 )
 NEXT_HELD = f"SELECT 'next', {_HELD} > @now ORDER BY q.claimable_at_us LIMIT 1"
 LOCK_FREE = (
@@ -103,11 +102,6 @@ class Look:
     now_us: int = 0
     due: list[Waiting] = field(default_factory=list)
     next_us: int | None = None
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there may be more behind these."""
-        return len(self.due) >= LOOK_AT_MOST
 
 
 def _of_questions(keys: Iterable[tuple[str, str]]) -> Wanted:
@@ -212,17 +206,21 @@ class QuestionClaims:
         kept_us = until_us if items else look.now_us + claimant.lease_us
         items += await _take(session, claimant, look, limit - len(items))
         # All that was looked at may be for others, who may never come.
-        while look.is_full and len(items) < limit:
-            look.due = await _behind(session, look.now_us, look.due[-1])
-            items += await _take(session, claimant, look, limit - len(items))
+        # The look had any of those that came together with its last: they are looked at once more, in order.
+        beyond = (look.due[-1].claimable_at_us, "", "") if len(look.due) >= LOOK_AT_MOST else None
+        while beyond is not None and len(items) < limit:
+            page = Look(look.now_us, await _behind(session, look.now_us, *beyond), look.next_us)
+            items += await _take(session, claimant, page, limit - len(items))
+            look.next_us = page.next_us
+            last = page.due[-1] if len(page.due) >= LOOK_AT_MOST else None
+            beyond = None if last is None else (last.claimable_at_us, last.instance_id, last.id)
         self._last.remember(claimant, kept_us, [key for key, _ in items])
         return [task for _, task in items]
 
 
-async def _behind(session: Session, now_us: int, last: Waiting) -> list[Waiting]:
-    """What waits behind this one."""
-    at_us, name = last.claimable_at_us, last.instance_id
-    rows = await session.fetch(WAITING_BEHIND, now_us, at_us, at_us, name, name, last.id, LOOK_AT_MOST)
+async def _behind(session: Session, now_us: int, at_us: int | None, name: str, id: str) -> list[Waiting]:
+    """What waits behind this place."""
+    rows = await session.fetch(WAITING_BEHIND, now_us, at_us, at_us, name, name, id, LOOK_AT_MOST)
     return [Waiting(*row) for row in rows]
 
 
