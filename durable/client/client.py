@@ -449,6 +449,8 @@ class Client:
             raise ValueError(
                 f"only finished runs can be purged ({', '.join(sorted(CLOSED_STATES))}), not {state!r}"
             )
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch is a whole number of at least 1, not {batch!r}")
         age_us = round((seconds(older_than, "older_than") or 0.0) * 1e6)
         purged = 0
         while True:

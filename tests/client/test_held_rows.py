@@ -115,3 +115,12 @@ async def test_a_purge_passes_over_what_is_held(postgres_url: str, batch: int) -
             assert await client.purge(older_than=0, batch=batch) == 3
             assert await client.purge(older_than=0, batch=batch) == 0
         assert await client.purge(older_than=0, batch=batch) == 2
+
+
+@pytest.mark.parametrize("batch", [0, -1, True, 1.5])
+async def test_a_purge_of_no_batch_at_all_is_refused(both: tuple[Client, Store], batch: Any) -> None:
+    """And not told as a purge that found nothing."""
+    client, store = both
+    with pytest.raises(ValueError, match="batch is a whole number of at least 1"):
+        await client.purge(older_than=0, batch=batch)
+    assert "purge" not in store.calls
