@@ -18,6 +18,7 @@ _LAWS = (
     "closing_and_children",
     "continuing",
     "creating",
+    "crowds",
     "heads_and_commits",
     "holding",
     "identity_and_limits",

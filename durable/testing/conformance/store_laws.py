@@ -9,6 +9,7 @@ from durable.testing.conformance.claims import ClaimLaws
 from durable.testing.conformance.closing_and_children import ClosingLaws
 from durable.testing.conformance.continuing import ContinuingLaws
 from durable.testing.conformance.creating import CreatingLaws
+from durable.testing.conformance.crowds import CrowdLaws
 from durable.testing.conformance.heads_and_commits import HeadLaws
 from durable.testing.conformance.holding import HoldingLaws
 from durable.testing.conformance.identity_and_limits import IdentityLaws
@@ -43,5 +44,6 @@ class StoreLaws(
     IdentityLaws,
     BatchLaws,
     RepeatingLaws,
+    CrowdLaws,
 ):
     """Everything that a store must do, a test for each sentence. See `durable.testing.conformance.harness`."""

@@ -35,6 +35,7 @@ from durable.testing.conformance.specimens import (
     message,
     new,
     step,
+    workflow_lease,
 )
 
 LEASE_US = 60_000_000
@@ -148,10 +149,28 @@ async def test_a_lease_whose_row_is_held_for_long_is_not_given_up(
     async with other.transaction():
         await other.execute("SELECT 1 FROM activities FOR UPDATE")
         assert (await store.extend([activity_lease(task, LEASE_US)])).items == [Extended()]
-        with pytest.raises(BackendError, match="are held by somebody else"):
-            await store.release([ActivityLease(ref=task.ref, token=task.token)])
+        assert (await store.release([ActivityLease(ref=task.ref, token=task.token)])).items == [Busy()]
     await other.close()
     assert (await store.release([ActivityLease(ref=task.ref, token=task.token)])).items == [Accepted()]
+
+
+async def test_a_lease_of_an_attempt_stands_by_itself_when_that_of_its_run_is_held(
+    store: Any, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for gone, in one batch with its run's: the worker cancelled what it had to do."""
+    monkeypatch.setattr(worker_calls, "BUSY_ROUNDS", 2)
+    await store.create([first := new()])
+    await store.commit([step(first, activities=(activity(),))])
+    await store.send([message("a")])
+    (run,) = (await store.claim_workflow_tasks(claimant("w1", LEASE_US), 1)).items
+    (task,) = (await store.claim_activity_tasks(claimant("w1", LEASE_US), 1)).items
+    other = await asyncpg.connect(postgres_url)
+    async with other.transaction():
+        await other.execute("SELECT 1 FROM instances FOR UPDATE")
+        both = [workflow_lease(run, "w1", LEASE_US), activity_lease(task, LEASE_US)]
+        assert (await store.extend(both)).items == [Extended(), Extended()]
+        assert (await store.release(both)).items == [Busy(), Accepted()]
+    await other.close()
 
 
 async def test_claims_of_the_outbox_go_one_at_a_time(store: Any, postgres_url: str) -> None:

@@ -120,7 +120,7 @@ async def load(
     needs = needs_of(items)
     ledger = Ledger(0)
     busy = await load_runs(session, ledger, needs.instances, locks=locks)
-    lost = await _load_activities(session, ledger, needs, busy, locks=locks)
+    lost = await _load_activities(session, ledger, needs, locks=locks)
     live = list(range(len(items)))
     if busy or lost:
         live = _without(items, live, needs_of, busy, lost)
@@ -213,14 +213,12 @@ async def _busy(session: Session, ledger: Ledger, missing: Iterable[str]) -> set
 
 
 async def _load_activities(
-    session: Session, ledger: Ledger, needs: Needs, busy: set[str], *, locks: bool
+    session: Session, ledger: Ledger, needs: Needs, *, locks: bool
 ) -> set[ActivityKey]:
     """Had, or busy: none is waited for. Whoever has one is quick, but it may have been stopped in its middle, and the
-    batch is everybody's.
+    batch is everybody's. Also those of busy instances: the lease of an attempt is judged by its own row alone.
     """
-    keys = [key for key in needs.activities if key.instance_id not in busy]
-    if not keys:
-        return set()
+    keys = list(needs.activities)
     if not locks:
         await _add_activities(session, ledger, keys, READ_ACTIVITIES)
         return set()
