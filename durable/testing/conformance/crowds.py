@@ -17,11 +17,15 @@ from random import Random
 import pytest
 
 from durable.backends.records import (
+    Absorbed,
     Accepted,
+    ActivityLease,
+    ActivityTask,
+    Checkpoint,
     Extended,
-    Head,
     InstanceRef,
     Message,
+    NewActivity,
     Pause,
     Paused,
     Resume,
@@ -32,18 +36,22 @@ from durable.testing.conformance.laws import Laws
 from durable.testing.conformance.specimens import (
     activity,
     activity_lease,
+    activity_ref,
     finished,
     fresh,
+    held,
     message,
     step,
     workflow_lease,
 )
 
 INSTANCES = ("a", "b", "c", "d")
-FIRST_ACTIVITIES, LATER_ACTIVITIES = 5, 5
+FIRST_ACTIVITIES, LATER_ACTIVITIES = 5, 8
 SIGNALS = 12
 """To each instance."""
 ROUNDS = 5_000
+Task = tuple[str, int]
+"""An instance and the number of an activity."""
 
 
 class CrowdLaws(Laws):
@@ -66,12 +74,13 @@ class Crowd:
         self._bench = bench
         self._random = random
         self._last_number = dict.fromkeys(INSTANCES, FIRST_ACTIVITIES)
-        self._scheduled: set[tuple[str, int]] = set()
-        self._finished: Counter[tuple[str, int]] = Counter()
+        self._scheduled: set[Task] = set()
+        self._finished: Counter[Task] = Counter()
+        self._absorbed: Counter[Task] = Counter()
+        self._withdrawn: set[Task] = set()
+        """Also those of which the checkpoint is on its way: whoever holds one may be told that it is gone."""
         self._sent: set[tuple[str, str]] = set()
         self._read: dict[str, list[Message]] = {name: [] for name in INSTANCES}
-        self._heads: dict[str, Head] = {}
-        self._senders = 0
 
     async def begin(self) -> None:
         """The runs, with their first activities."""
@@ -102,15 +111,14 @@ class Crowd:
             await asyncio.sleep(0)
 
     def _is_done(self) -> bool:
-        """Whether everything was scheduled, finished, sent, and read."""
         return (
-            all(self._last_number[name] >= FIRST_ACTIVITIES + LATER_ACTIVITIES for name in INSTANCES)
-            and self._finished.keys() == self._scheduled
+            all(number >= FIRST_ACTIVITIES + LATER_ACTIVITIES for number in self._last_number.values())
+            and self._scheduled == {*self._finished, *self._absorbed, *self._withdrawn}
             and len(self._sent) == SIGNALS * len(INSTANCES)
             and sum(map(len, self._read.values())) >= len(self._sent) + len(self._finished)
         )
 
-    # --- who works
+    # --- clients
 
     async def _send(self, name: str) -> None:
         for _ in range(SIGNALS):
@@ -127,54 +135,97 @@ class Crowd:
         finally:
             assert await asyncio.shield(self._bench.change(Resume(ref=ref))) == [Accepted()]
 
+    # --- who does activities
+
     async def _do_activities(self, worker_id: str) -> None:
         for task in await self._bench.claim_activities(worker_id, limit=self._random.randint(1, 3)):
-            if self._random.random() < 0.3:
-                extended = await self._bench.extend(activity_lease(task, self._bench.lease_us, '"half"'))
-                assert extended == [Extended()], f"{task.ref} was held by {worker_id}"
-            if self._random.random() < 0.3:
-                assert await self._bench.release(activity_lease(task)) == [Accepted()]
-            else:
-                assert await self._bench.finish(finished(task)) == [Accepted()], (
-                    f"{task.ref} was {worker_id}'s"
-                )
-                self._finished[task.ref.instance_id, task.ref.number] += 1
+            if self._chance(0.3):
+                lease = activity_lease(task, self._bench.lease_us, '"half"')
+                self._hear(task, (await self._bench.extend(lease))[0], Extended)
+            if self._chance(0.3):
+                self._hear(task, (await self._bench.release(activity_lease(task)))[0], Accepted)
+            elif self._hear(task, (await self._bench.finish(finished(task)))[0], Accepted):
+                self._finished[_task(task)] += 1
+
+    def _hear(self, task: ActivityTask, verdict: object, good: type) -> bool:
+        """Nobody takes what a worker holds; only its run may want it no more."""
+        assert isinstance(verdict, good) or _task(task) in self._withdrawn, f"{task}: {verdict}"
+        return isinstance(verdict, good)
+
+    # --- who does runs
 
     async def _do_runs(self, worker_id: str) -> None:
         for task in await self._bench.claim(worker_id, limit=self._random.randint(1, 3)):
-            if self._random.random() < 0.2:
+            if self._chance(0.2):
                 await self._bench.release(workflow_lease(task, worker_id))
             else:
-                await self._step(task)
+                await self._step(task, worker_id)
 
-    async def _step(self, task: WorkflowTask) -> None:
-        name = task.instance_id
-        more = self._last_number[name] < FIRST_ACTIVITIES + LATER_ACTIVITIES
-        number = self._last_number[name] + 1
-        self._last_number[name] += more
-        checkpoint = step(
+    async def _step(self, task: WorkflowTask, worker_id: str) -> None:
+        new = self._new_activity(task.instance_id, worker_id)
+        withdrawn = self._no_more_wanted(task.instance_id)
+        first = step(
             task,
             fresh("event").encode(),
             consumed=tuple(one.number for one in task.messages),
             seen=task.seen,
-            activities=(activity(number),) if more else (),
+            activities=() if new is None else (new,),
+            withdrawn=withdrawn,
+            lease=None if new is None else new.lease,
         )
-        # Before it is known: the activity may be claimed at once.
-        self._scheduled |= {(name, number)} if more else set()
+        # Before it is known: others may see it at once.
+        self._scheduled |= {(task.instance_id, one.number) for one in first.activities}
+        self._withdrawn |= {(task.instance_id, number) for number in withdrawn}
+        verdict = await self._commit(first)
+        self._read[task.instance_id] += task.messages
+        if new is None or new.lease is None:
+            return
+        if isinstance(verdict, Paused):
+            ref = activity_ref(task, new.number)
+            lease = ActivityLease(ref=ref, token=new.lease.token)
+            assert await self._bench.release(lease) == [Accepted()]
+            return
+        absorbed = Absorbed(number=new.number, token=new.lease.token)
+        await self._commit(step(first, fresh("event").encode(), absorbed=(absorbed,)))
+        self._absorbed[task.instance_id, new.number] += 1
+
+    async def _commit(self, checkpoint: Checkpoint) -> Accepted | Paused:
         (verdict,) = await self._bench.commit(checkpoint)
-        assert isinstance(verdict, Accepted | Paused), f"{name!r} was held, and its head stood: {verdict}"
-        self._read[name] += task.messages
+        assert isinstance(verdict, Accepted | Paused), (
+            f"it was held, and its head stood: {checkpoint}: {verdict}"
+        )
+        return verdict
+
+    def _new_activity(self, name: str, worker_id: str) -> NewActivity | None:
+        """For anybody, or for the worker itself."""
+        if self._last_number[name] >= FIRST_ACTIVITIES + LATER_ACTIVITIES:
+            return None
+        self._last_number[name] += 1
+        lease = held(worker_id, self._bench.lease_us) if self._chance(0.5) else None
+        return activity(self._last_number[name], lease=lease)
+
+    def _no_more_wanted(self, name: str) -> tuple[int, ...]:
+        over = {*self._finished, *self._absorbed, *self._withdrawn}
+        left = sorted(number for of, number in self._scheduled - over if of == name)
+        return (self._random.choice(left),) if left and self._chance(0.1) else ()
+
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
 
     # --- what must be true
 
     def check(self) -> None:
         """Of everything once, and in order."""
-        assert self._finished.keys() == self._scheduled
-        assert set(self._finished.values()) == {1}, self._finished
+        assert self._scheduled == {*self._finished, *self._absorbed, *self._withdrawn}
+        assert set((self._finished + self._absorbed).values()) == {1}, self._finished + self._absorbed
         for name, read in self._read.items():
             numbers = [one.number for one in read]
             assert numbers == sorted(set(numbers)), f"{name!r} was told twice, or out of order: {numbers}"
-            assert {one.key for one in read if one.kind == "signal"} == {
-                key for to, key in self._sent if to == name
-            }
-            assert len(read) == SIGNALS + FIRST_ACTIVITIES + LATER_ACTIVITIES
+            signals = {one.key for one in read if one.kind == "signal"}
+            assert signals == {key for to, key in self._sent if to == name}
+            outcomes = sum(of == name for of, _ in self._finished)
+            assert len(read) == len(signals) + outcomes, f"{name!r} was not told of every outcome: {numbers}"
+
+
+def _task(task: ActivityTask) -> Task:
+    return task.ref.instance_id, task.ref.number
