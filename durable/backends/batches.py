@@ -7,6 +7,7 @@ the contract; it knows nothing of what they mean.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import deque
@@ -22,6 +23,7 @@ MAX_BYTES = 4 * 2**20
 RETRY_FIRST_SECONDS = 0.05
 RETRY_MOST_SECONDS = 2.0
 BUSY_SECONDS = 0.01
+BUSY_MOST_SECONDS = 0.25
 
 HELD_SECONDS = 5.0
 """After so long it is told that somebody holds what an item needs, and after twice that again."""
@@ -62,6 +64,8 @@ class Batches(Generic[Q, A]):
         self._waiting: deque[tuple[Q, asyncio.Future[tuple[A, int]]]] = deque()
         self._runner: asyncio.Task[None] | None = None
         self._busy: dict[asyncio.Future[tuple[A, int]], _Held] = {}
+        self._busy_seconds = BUSY_SECONDS
+        self._more = asyncio.Event()
 
     def submit(self, item: Q) -> asyncio.Future[tuple[A, int]]:
         """A future of the item's answer and the store's time."""
@@ -70,6 +74,8 @@ class Batches(Generic[Q, A]):
         self._waiting.append((item, future))
         if self._runner is None:
             self._runner = loop.create_task(self._run())
+        else:
+            self._more.set()
         return future
 
     async def idle(self) -> None:
@@ -80,6 +86,7 @@ class Batches(Generic[Q, A]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                self._more.clear()
                 await self._send(self._cut())
         finally:
             self._runner = None
@@ -107,6 +114,7 @@ class Batches(Generic[Q, A]):
                 "the store cannot take %s: %s: %s", type(batch[0][0]).__name__, type(error).__name__, error
             )
             for _, future in batch:
+                self._busy.pop(future, None)
                 if not future.done():
                     future.set_exception(error)
             return
@@ -120,17 +128,25 @@ class Batches(Generic[Q, A]):
                 self._busy.pop(future, None)
             if not future.done():
                 future.set_result((item, answer.now_us))
-        if busy == len(batch):
-            await asyncio.sleep(BUSY_SECONDS * random.uniform(0.5, 1.0))
+        if busy < len(batch):
+            self._busy_seconds = BUSY_SECONDS
+        elif 0 < len(self._waiting) <= busy:
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """All was held: rest until more is asked, each time longer, for it may be held for hours."""
+        seconds = self._busy_seconds * random.uniform(0.5, 1.0)
+        self._busy_seconds = min(2 * self._busy_seconds, BUSY_MOST_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._more.wait()
 
     def _put_off(self, asked: Q, future: asyncio.Future[tuple[A, int]]) -> None:
         """Somebody else holds what this one needs."""
         now = asyncio.get_running_loop().time()
         held = self._busy.setdefault(future, _Held(now, HELD_SECONDS))
         seconds = now - held.since
-        if (
-            future.done()
-        ):  # whoever asked was cancelled, and `idle` is not to wait for who may hold it for hours
+        if future.done():  # by a cancellation; and `idle` is not to wait for who may hold it for hours
             del self._busy[future]
             return
         if self._patience is not None and seconds > self._patience:

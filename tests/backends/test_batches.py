@@ -69,6 +69,27 @@ async def test_without_a_limit_it_is_told_from_time_to_time(
     assert 1 <= len(told) < 50
 
 
+async def test_the_rests_between_the_tries_grow_and_end_with_news(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BUSY_SECONDS", 0.001)
+    monkeypatch.setattr(batches, "BUSY_MOST_SECONDS", 3600.0)
+    sent: Batches[InstanceRef, Verdict] = Batches(rows)
+    held = sent.submit(HELD)
+    await until(lambda: sent._busy_seconds > 0.1, "some tries")
+    assert rows.asked < 20
+    sent._busy_seconds, before = 3600.0, rows.asked
+    await until(lambda: rows.asked > before, "the try before a long rest")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    rows.held = False
+    async with asyncio.timeout(10):
+        assert (await sent.submit(FREE))[0] == Accepted()
+        assert (await held)[0] == Accepted()
+        await sent.idle()
+    assert not sent._busy
+
+
 async def test_nobody_waits_for_what_nobody_wants_any_more(rows: Rows) -> None:
     sent: Batches[InstanceRef, Verdict] = Batches(rows, patience_seconds=3600)
     held = sent.submit(HELD)
