@@ -48,3 +48,18 @@ async def test_damage_is_found_and_mended(bench: Bench, kind: Kind) -> None:
         assert ("; " in found.detail) == (repair and kind.rule != "I3"), "the detail says what was done"
     assert ((await bench.store.audit()).items == []) == kind.mended
     await kind.after(bench)
+
+
+async def test_a_task_that_somebody_holds_is_left_for_the_next_audit(bench: Bench, url: str) -> None:
+    """A claim of it holds no instance: what it has written would be undone."""
+    await bench.scheduled("a")
+    await bench.under_test.damage(bench.store, "UPDATE activities SET claimable_at_us = NULL", "a")
+    other = await asyncpg.connect(url)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM activities FOR UPDATE")
+            assert [one.repaired for one in (await bench.store.audit(repair=True)).items] == [False]
+    finally:
+        await other.close()
+    assert [one.repaired for one in (await bench.store.audit(repair=True)).items] == [True]
+    assert (await bench.store.audit()).items == []

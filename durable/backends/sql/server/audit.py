@@ -1,7 +1,7 @@
 """Looks over the whole store for what must never be: the structural invariants that can be seen without reading events.
 
-To mend, the instances that were found are locked, and the question is asked once more: what somebody was just doing is
-done then. What somebody holds is left for the next audit.
+To mend, the instances that were found are locked (and tasks, where it is about tasks), and the question is asked once
+more: what somebody was just doing is done then. What somebody holds is left for the next audit.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from durable.backends.records import Finding
-from durable.backends.sql.ledger import Ledger
+from durable.backends.sql.ledger import ActivityKey, Ledger
 from durable.backends.sql.server.audit_rules import CONSTANTS, NOW, RULES, Delete, Insert, Mend, Rule, Update
 from durable.backends.sql.server.families import audit_families
-from durable.backends.sql.server.loading import load_runs
+from durable.backends.sql.server.loading import load_runs, lock_activities
 from durable.backends.sql.server.session import Session
+from durable.backends.sql.server.tables import ACTIVITIES
 
 
 async def audit(session: Session, *, repair: bool) -> list[Finding]:
@@ -41,10 +42,31 @@ async def _mended(session: Session, rule: Rule) -> list[Finding]:
     ledger = Ledger(0)
     busy = await load_runs(session, ledger, {row["instance_id"] for row in before})
     looked = {row["instance_id"] for row in before} - busy
+    tasks = await _lock_tasks(session, ledger, rule.mend, before)
     rows = await _ask(session, rule)
-    mine = [row for row in rows if row["instance_id"] in looked and row.get(rule.only_if or "", 1) == 1]
+    mine = [
+        row
+        for row in rows
+        if row["instance_id"] in looked
+        and row.get(rule.only_if or "", 1) == 1
+        and (tasks is None or _task(row) in tasks)
+    ]
     await _mend(session, rule.mend, [{**CONSTANTS, **row, NOW: ledger.now_us} for row in mine])
     return [_finding(rule, row, mended=row in mine) for row in rows]
+
+
+async def _lock_tasks(
+    session: Session, ledger: Ledger, mend: Mend, rows: Sequence[dict[str, Any]]
+) -> set[ActivityKey] | None:
+    """Those that were had, where rows of activities are mended: claims of them hold no instance. Else ``None``."""
+    if mend.table is not ACTIVITIES or isinstance(mend, Insert):
+        return None
+    keys = [_task(row) for row in rows]
+    return set(keys) - await lock_activities(session, ledger, keys)
+
+
+def _task(row: dict[str, Any]) -> ActivityKey:
+    return ActivityKey(row["instance_id"], row["run_id"], row["number"])
 
 
 async def _mend(session: Session, mend: Mend, rows: Sequence[dict[str, Any]]) -> None:
