@@ -1,7 +1,8 @@
 """Skipping time: when nothing can run, the clock goes to the next moment at which something can.
 
 "Nothing can run" is not guessed from silence. The worker is asked: its bell is rung, both of its claims must look and
-find nothing, no attempt of an activity may be running, and for a few passes of the loop nothing happens in the store.
+find nothing, no attempt of an activity may be running or just have ended, and for a few passes of the loop nothing
+happens in the store.
 An engine whose hops between two calls of the store took more passes than that would be skipped over; they take four
 at most.
 """
@@ -191,10 +192,11 @@ class Skipper:
             await self._stirring.next()
 
     async def _is_quiet(self) -> bool:
-        happened = self._store.happened
+        """For some passes. What an attempt gave that ended in one of them is on its way, and not yet in the store."""
+        happened, running = self._store.happened, self._running()
         for _ in range(PASSES):
             await asyncio.sleep(0)
-            if self._store.happened != happened:
+            if self._store.happened != happened or self._running() != running:
                 return False
         return True
 

@@ -190,6 +190,26 @@ async def test_a_plain_function_in_a_thread_is_waited_for(env: Environment) -> N
     assert env.now == datetime(2024, 1, 1, tzinfo=UTC)
 
 
+async def test_time_waits_for_what_ended_just_now() -> None:
+    """Whichever pass of the loop it ends in: what it gave is still on its way to the store then."""
+
+    @durable.activity
+    async def brief(passes: int) -> str:
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        return "done"
+
+    @durable.workflow
+    async def impatient(passes: int) -> str:
+        async with asyncio.timeout(5):
+            return await brief(passes)
+
+    for passes in range(90):
+        async with Environment([brief, impatient]) as env:
+            assert await env.run(impatient, passes) == "done"
+            assert env.now == datetime(2024, 1, 1, tzinfo=UTC), passes
+
+
 async def test_instances_of_one_environment_share_its_time(env: Environment) -> None:
     mocked = env.mock(charge, "ok")
     first = await env.start(subscription, "ann", 2)
