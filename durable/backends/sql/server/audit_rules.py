@@ -149,13 +149,20 @@ def _any_run(condition: str = "") -> str:
     )
 
 
+def _found(rest: str) -> str:
+    """One of these rows, or NULL, looked up for each row: of ``EXISTS`` a planner makes a join, and where it takes a
+    table for small that has grown, one that compares each row with each.
+    """
+    return f"(SELECT 1 {rest} LIMIT 1)"
+
+
 _NO_INSTANCE = (
-    "NOT EXISTS (SELECT 1 FROM @instances AS r WHERE r.part = x.part AND r.instance_id = x.instance_id)"
+    _found("FROM @instances AS r WHERE r.part = x.part AND r.instance_id = x.instance_id") + " IS NULL"
 )
 # Where there is a history, somebody removed the instance's row by hand, and what is left may serve to bring it back.
 _FORGOTTEN = (
-    f"{_NO_INSTANCE} AND NOT EXISTS (SELECT 1 FROM @history AS h WHERE h.part = x.part "
-    "AND h.instance_id = x.instance_id)"
+    f"{_NO_INSTANCE} AND "
+    f"{_found('FROM @history AS h WHERE h.part = x.part AND h.instance_id = x.instance_id')} IS NULL"
 )
 
 # --- histories and ends
@@ -262,12 +269,12 @@ _ENDS = (
 # --- readiness of runs
 
 _OF_RUN = "m.part = i.part AND m.instance_id = i.instance_id"
-_UNREAD = f"EXISTS (SELECT 1 FROM @inbox AS m WHERE {_OF_RUN} AND m.number > i.seen)"
+_UNREAD = _found(f"FROM @inbox AS m WHERE {_OF_RUN} AND m.number > i.seen") + " IS NOT NULL"
 _ENDLESS = f"i.state IN {_OPEN} AND i.lease_owner IS NOT NULL AND i.lease_until_us IS NULL"
 _ASLEEP = "i.state = 'running' AND i.lease_owner IS NULL AND i.ready_at_us IS NULL"
 _LOST_MESSAGE = f"{_ASLEEP} AND {_UNREAD}"
-_LOST_TIMER = f"{_ASLEEP} AND i.wake_at_us IS NOT NULL AND NOT {_UNREAD}"
-_LOST_CLAIM = f"{_ASLEEP} AND i.wake_at_us IS NULL AND i.claims > 0 AND NOT {_UNREAD}"
+_LOST_TIMER = f"{_ASLEEP} AND i.wake_at_us IS NOT NULL AND NOT ({_UNREAD})"
+_LOST_CLAIM = f"{_ASLEEP} AND i.wake_at_us IS NULL AND i.claims > 0 AND NOT ({_UNREAD})"
 _WHERE_CLAIMS_LOOK = "CASE WHEN i.lease_owner IS NOT NULL THEN i.lease_until_us ELSE i.ready_at_us END"
 _MISPLACED = (
     f"i.state = 'running' AND coalesce(i.claimable_at_us, -1) <> coalesce({_WHERE_CLAIMS_LOOK}, -1) "
@@ -422,8 +429,11 @@ _INBOXES = (
         name=_I14,
         detail="the key of message {number} is not remembered",
         find="FROM @inbox AS m WHERE m.kind NOT IN ('outcome', 'child_closed') "
-        "AND substr(m.key, 1, 9) <> 'activity/' AND NOT EXISTS (SELECT 1 FROM @message_keys AS k "
-        "WHERE k.part = m.part AND k.instance_id = m.instance_id AND k.key = m.key)",
+        "AND substr(m.key, 1, 9) <> 'activity/' AND "
+        + _found(
+            "FROM @message_keys AS k WHERE k.part = m.part AND k.instance_id = m.instance_id AND k.key = m.key"
+        )
+        + " IS NULL",
         key=_of("m", "coalesce(m.run_id, '')"),
         columns={"number": "m.number", "name": "m.key"},
         mend=Insert(table=MESSAGE_KEYS, values={"part": "part", "instance_id": "instance_id", "key": "name"}),
