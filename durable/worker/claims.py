@@ -135,10 +135,9 @@ class Claims:
             raise
 
     def _give_back(self, items: Sequence[Any]) -> None:
+        self._parts.workflow_tasks.give_back(item for item in items if isinstance(item, WorkflowTask))
         for item in items:
-            if isinstance(item, WorkflowTask):
-                self._parts.release_run(item)
-            elif isinstance(item, ActivityTask):
+            if isinstance(item, ActivityTask):
                 self._parts.release_activity(item)
 
     def _until(self, wake_us: int | None, seconds: float) -> float:

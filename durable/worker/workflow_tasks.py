@@ -97,10 +97,21 @@ class WorkflowTasks:
         try:
             histories = await self._read(cold)
         except BaseException:
-            for task in tasks:
-                self._parts.release_run(task)
+            self.give_back(tasks)
             raise
         asyncio.get_running_loop().call_soon(self._begin, tasks, histories)
+
+    def give_back(self, tasks: Iterable[WorkflowTask]) -> None:
+        """Leave claimed tasks to others, but for news of runs that are at work here.
+
+        With those the lease would be gone under which their activities run: they would be begun again elsewhere.
+        """
+        for task in tasks:
+            warm = self.cache.get(task.run_id)
+            if warm is not None and (warm.busy or warm.local):
+                asyncio.get_running_loop().call_soon(self._begin, [task], {})
+            else:
+                self._parts.release_run(task)
 
     def begin(self, task: WorkflowTask) -> None:
         """Work on a run that was born leased to this worker. Called from a plain callback of the loop."""

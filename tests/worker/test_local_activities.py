@@ -591,3 +591,55 @@ async def test_what_was_written_wakes_nobody(monkeypatch: pytest.MonkeyPatch) ->
         local._alarm.cancel()
         local._look()
         assert (len(local._watched), local._alarm) == (0, None)
+
+
+@durable.workflow
+async def slow_and_then_a_number() -> int:
+    await slow("a")
+    return await go.receive()
+
+
+@pytest.mark.parametrize("at", ["claiming", "reading"])
+async def test_news_of_a_run_that_is_at_work_is_not_given_back_by_a_worker_that_closes(
+    at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With it the lease of the run would be gone, and another worker would begin its activities again."""
+    never_a_row(monkeypatch)
+    claimed, goes_on = asyncio.Event(), asyncio.Event()
+
+    async with scene() as here:
+
+        async def claim(method: Any, claimant: Any, limit: int) -> Any:
+            answer = await method(claimant, limit)
+            if answer.items:
+                here.store.hooks.pop("claim_workflow_tasks")
+                claimed.set()
+                if at == "claiming":
+                    await goes_on.wait()
+            return answer
+
+        async def read(tasks: Any) -> Any:
+            await asyncio.Event().wait()
+
+        closing = here.worker(slow_and_then_a_number, slow, shutdown_timeout=10)
+        await closing._start()
+        instance = await here.client.create_instance(slow_and_then_a_number)
+        await until(lambda: here.ran == ["a"], "the activity's beginning")
+        here.store.hooks["claim_workflow_tasks"] = claim
+        assert closing._parts is not None
+        if at == "reading":  # the history of another run, which came with it
+            monkeypatch.setattr(closing._parts.workflow_tasks, "_read", read)
+        await instance.signal(go, 7)
+        await claimed.wait()
+        is_closed = asyncio.ensure_future(closing._close(asyncio.Event()))
+        await asyncio.sleep(0)
+        goes_on.set()
+        async with here.worker(slow_and_then_a_number, slow):
+            looks = here.store.calls.count("claim_workflow_tasks")
+            await until(
+                lambda: here.store.calls.count("claim_workflow_tasks") > looks + 2, "a look of another"
+            )
+            here.gate.set()
+            await is_closed
+            assert await instance.result(timeout=stores.PATIENCE_SECONDS) == 7
+        assert here.ran == ["a"]
