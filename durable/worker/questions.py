@@ -70,6 +70,8 @@ class Questions:
         replies: asyncio.Future[list[Reply]] = loop.create_future()
 
         def answer() -> None:
+            if replies.done():
+                return  # the worker was closed meanwhile
             replies.set_result([r for task in asked for r in self._reply(task, histories, identities)])
 
         loop.call_soon(

@@ -319,3 +319,17 @@ async def test_an_activity_that_outlives_ten_workers_fails_with_worker_lost(
     del store.hooks["extend"]
     for worker in workers:
         await worker.__aexit__(None, None, None)
+
+
+async def test_a_worker_that_closes_while_it_answers_questions_says_nothing(
+    ends: tuple[Client, Store],
+) -> None:
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with durable.Worker(ends[0], []) as worker:
+        answering = asyncio.ensure_future(worker._questions._answer([]))
+        await asyncio.sleep(0)
+        answering.cancel()
+        await asyncio.wait([answering])
+        await asyncio.sleep(0)
+    assert complaints == []
