@@ -32,7 +32,7 @@ _LAWS = (
     "stalling",
     "upkeep_and_audit",
 )
-_WORKFLOW_LAWS = ("enduring", "families", "forking", "running", "stage", "stranded", "talking")
+_WORKFLOW_LAWS = ("commotion", "enduring", "families", "forking", "running", "stage", "stranded", "talking")
 # Before they are imported: so that a broken law shows the two sides of its assertion.
 pytest.register_assert_rewrite(
     *(f"{__name__}.{name}" for name in ("bench", "laws", "lockstep", *_LAWS, *_WORKFLOW_LAWS))

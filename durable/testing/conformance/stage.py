@@ -51,6 +51,7 @@ class Stage:
         self._clients: list[Client] = []
         self._stack = AsyncExitStack()
         self.is_damaged = False
+        self._code = {workflow.definition.name: workflow for workflow in programs.CODE_NOW}
         if under_test.clock is not None:
             under_test.clock = RunningClock()
 
@@ -172,11 +173,13 @@ class Stage:
         assert not findings, findings
         for view in (await store.find(Filter(limit=10_000))).items:
             assert view.problem is None, view.problem
-            await self._replay(view)
+            await self.replays(view)
 
-    async def _replay(self, view: InstanceView) -> None:
+    def knows(self, *workflows: durable.Workflow[..., Any]) -> None:
+        """Workflows of a law's own, whose runs are to be replayed as well."""
+        self._code |= {workflow.definition.name: workflow for workflow in workflows}
+
+    async def replays(self, view: InstanceView) -> None:
+        """This run follows its own history, as far as it has come."""
         text = await self.client.export_history(view.instance_id, view.run_id)
-        replay(_now[view.workflow], text)
-
-
-_now = {workflow.definition.name: workflow for workflow in programs.CODE_NOW}
+        replay(self._code[view.workflow], text)

@@ -6,6 +6,7 @@ history is replayed from scratch, and the audit finds nothing.
 
 from __future__ import annotations
 
+from durable.testing.conformance.commotion import CommotionLaws
 from durable.testing.conformance.enduring import EnduringLaws
 from durable.testing.conformance.families import FamilyLaws
 from durable.testing.conformance.forking import ForkingLaws
@@ -14,5 +15,7 @@ from durable.testing.conformance.stranded import StrandedLaws
 from durable.testing.conformance.talking import TalkingLaws
 
 
-class WorkflowLaws(RunningLaws, TalkingLaws, FamilyLaws, ForkingLaws, StrandedLaws, EnduringLaws):
+class WorkflowLaws(
+    RunningLaws, TalkingLaws, FamilyLaws, ForkingLaws, StrandedLaws, EnduringLaws, CommotionLaws
+):
     """All laws of tier 2 in one class, for a store's test file to inherit from."""
