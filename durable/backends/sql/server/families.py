@@ -1,7 +1,8 @@
 """The audit of families: ended runs whose children nobody would close, and runs that do not know of their children.
 
 A child's row does not have the part of its parent, so this is no join: the families that have children to be closed are
-read, and then their parents by key.
+read, and then their parents by key. Each statement sees another moment: between two of them the children may have been
+closed, and what said so was forgotten. So before anything is told, the families are read once more.
 """
 
 from __future__ import annotations
@@ -32,13 +33,18 @@ CLOSED = f"SELECT c.instance_id, c.run_id FROM @closings AS c JOIN @wanted ON {s
 
 async def audit_families(session: Session, busy: set[str] | None) -> list[Finding]:
     """``busy``: mend, but not what somebody else holds; ``None``: only look."""
-    families = {RunKey(name, run): count for name, run, count in await session.fetch(FAMILIES)}
+    families = await _families(session)
     found: list[Finding] = []
     keys = sorted(families)
     for at in range(0, len(keys), AT_ONCE):
         some = keys[at : at + AT_ONCE]
         found += await _judged(session, some, families, busy)
     return found
+
+
+async def _families(session: Session) -> dict[RunKey, int]:
+    """How many children are to be closed when these runs end."""
+    return {RunKey(name, run): count for name, run, count in await session.fetch(FAMILIES)}
 
 
 async def _judged(
@@ -55,6 +61,11 @@ async def _judged(
     childless = [
         RunKey(name, run) for name, run, state, count in parents if state in OPEN_STATES and not count
     ]
+    if not unclosed and not childless:
+        return []
+    families = await _families(session)
+    unclosed = [key for key in unclosed if key in families]
+    childless = [key for key in childless if key in families]
     if busy is not None:
         now_us = (await session.fetch("SELECT @now"))[0][0]
         rows = [(part(key.instance_id), key.run_id, key.instance_id, now_us) for key in unclosed]
