@@ -21,6 +21,7 @@ from durable.backends.records import InstanceRef
 from durable.client.client import Client
 from durable.testing.conformance import unruly
 from durable.testing.conformance.stage import Stage
+from durable.testing.conformance.troubled import Cable
 from durable.testing.conformance.workflow_laws import CarriesWorkflows
 from durable.testing.mortal_worker import Mortal, MortalWorker
 
@@ -67,6 +68,7 @@ class Commotion:
         self._renewing: dict[Any, float] = {}
         self._over = False
         self._clients: list[Client] = []
+        self._mortal: dict[Client, Mortal] = {}
         stage.knows(*unruly.WORKFLOWS)
 
     # --- the whole
@@ -152,11 +154,12 @@ class Commotion:
     async def _connected(self) -> AsyncIterator[Client]:
         made: list[Mortal] = []
 
-        def mortal(store: Any) -> Mortal:
+        def mortal(store: Any) -> Cable:
             made.append(Mortal(store, self._passes))
-            return made[-1]
+            return Cable(made[-1])
 
         client = await self._stage.connect(mortal, poll_seconds=POLL_SECONDS)
+        self._mortal[client] = made[0]
         try:
             yield client
         finally:
@@ -195,22 +198,32 @@ class Commotion:
             await asyncio.sleep(0.05 * self._random.random())
 
     async def _dies(self) -> None:
-        """And another begins. The last one stays until the end."""
+        """Or is cut off for longer than its lease and comes back; and another begins. The last one stays to the end."""
         for _ in range(LIVES):
             async with self._connected() as client:
-                await self._one_life(client)
+                await self._random.choice((self._one_life, self._one_absence))(client)
         async with self._connected() as client, self._worker(client):
             await self._while(PATIENCE_SECONDS)
 
     async def _one_life(self, client: Client) -> None:
-        store: Any = client.store
         worker = self._made(MortalWorker, client, 1000)
         await worker.__aenter__()
         await self._while(0.05 + 0.25 * self._random.random())
         self._troubled.add(client)
-        store.dead = True
+        self._mortal[client].dead = True
         worker.die()
         await worker.bury()
+
+    async def _one_absence(self, client: Client) -> None:
+        cable = client.store
+        assert isinstance(cable, Cable)
+        async with self._worker(client):
+            await self._while(0.05 + 0.25 * self._random.random())
+            self._troubled.add(client)
+            cable.cut = True
+            await self._while(1.2 * LEASE_SECONDS)
+            cable.cut = False
+            await self._while(0.1)
 
     async def _while(self, seconds: float) -> None:
         """So long, or until all is over."""
