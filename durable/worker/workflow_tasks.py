@@ -62,6 +62,8 @@ STALL_MOST_SECONDS = 3600.0
 NEWER_FIRST_SECONDS = 1.0
 """While two releases share a store, a worker of the newer one is likely to be there already."""
 MOST_STALLS = 10_000
+MOST_WRITTEN = 10_000
+"""Far more than a worker writes while a claim of its own is under way."""
 
 _FROM_PEOPLE = (SIGNAL, UPDATE, CANCEL)
 _SENT = (SignalReceived, UpdateRequested, CancelRequested)
@@ -76,6 +78,8 @@ class WorkflowTasks:
         self.cache = RunCache(cache_size)
         self._stalls: dict[str, tuple[Head, int]] = {}
         """So many times has this worker parked a run at this head."""
+        self._written: dict[str, int] = {}
+        """The number of the head that this worker wrote last, of the runs to which it wrote last."""
         self._working = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -171,6 +175,8 @@ class WorkflowTasks:
                 continue
             if warm is not None and warm.head.number > task.head.number:
                 continue  # our checkpoint was written behind this claim, and judged anew what is ready
+            if warm is None and self._written.get(task.run_id, 0) > task.head.number:
+                continue  # the same, and the run is not here any more: it has ended, or there was no room for it
             if warm is None and task.run_id in histories:
                 warm = self._load(task, histories[task.run_id])
             elif warm is None or warm.head != task.head:
@@ -372,6 +378,7 @@ class WorkflowTasks:
             self._parts.clock.hear(now_us)
         match verdict:
             case Accepted():
+                self._remember(written.checkpoint)
                 self._accepted(warm, written)
             case MoreMessages(messages=more):
                 self._unreserve(written)
@@ -380,6 +387,7 @@ class WorkflowTasks:
                 self._lost(warm, written)
                 self._stall(warm.task, written.checkpoint.head, f"the store refused its checkpoint: {reason}")
             case Paused():
+                self._remember(written.checkpoint)
                 self._paused(warm, written)
             case TooEarly():
                 self._lost(warm, written)
@@ -387,6 +395,13 @@ class WorkflowTasks:
             case _:
                 self._lost(warm, written)
                 self._parts.release_run(warm.task)  # if it is still ours; its head or an activity is not
+
+    def _remember(self, checkpoint: Checkpoint) -> None:
+        """A claim may have been answered before this was written, and come behind it: what it says is over then."""
+        self._written.pop(checkpoint.run_id, None)
+        self._written[checkpoint.run_id] = checkpoint.new_head.number
+        if len(self._written) > MOST_WRITTEN:
+            del self._written[next(iter(self._written))]
 
     def _accepted(self, warm: WarmRun, written: Written) -> None:
         checkpoint = written.checkpoint

@@ -643,3 +643,40 @@ async def test_news_of_a_run_that_is_at_work_is_not_given_back_by_a_worker_that_
             await is_closed
             assert await instance.result(timeout=stores.PATIENCE_SECONDS) == 7
         assert here.ran == ["a"]
+
+
+@durable.workflow
+async def slow_alone() -> str:
+    return await slow("a")
+
+
+async def test_a_claim_that_comes_behind_the_run_s_end_begins_nothing_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was answered before the end was written, by the same worker: its head is an old one."""
+    never_a_row(monkeypatch)
+    claimed, goes_on, came = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async with scene() as here:
+
+        async def claim(method: Any, claimant: Any, limit: int) -> Any:
+            answer = await method(claimant, limit)
+            if claimed.is_set():
+                came.set()
+            elif answer.items:
+                claimed.set()
+                await goes_on.wait()
+            return answer
+
+        async with here.worker(slow_alone, slow):
+            instance = await here.client.create_instance(slow_alone)
+            await until(lambda: here.ran == ["a"], "the activity's beginning")
+            here.store.hooks["claim_workflow_tasks"] = claim
+            await instance.pause()
+            await instance.resume()
+            await claimed.wait()
+            here.gate.set()
+            assert await instance.result(timeout=stores.PATIENCE_SECONDS) == "a"
+            goes_on.set()
+            await came.wait()
+        assert here.ran == ["a"]
