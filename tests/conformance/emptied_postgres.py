@@ -14,7 +14,9 @@ from durable.testing import servers
 from durable.testing.conformance import ManualClock, StoreUnderTest
 from tests.conformance.wounds import SQL
 
-EMPTY = ";".join(f"DELETE FROM {name}" for name in TABLES if name != META.name)
+_FILLED = [name for name in TABLES if name != META.name]
+EMPTY = ";".join(f"DELETE FROM {name}" for name in _FILLED)
+SEE_THEM_EMPTY = f"VACUUM (ANALYZE) {', '.join(_FILLED)}"
 
 
 class Postgres(StoreUnderTest):
@@ -23,7 +25,9 @@ class Postgres(StoreUnderTest):
     keeps_data = True
     damages = frozenset(SQL)
 
-    def __init__(self, url: str, **options: str) -> None:
+    def __init__(self, url: str, *, taken_for_empty: bool = False, **options: str) -> None:
+        """``taken_for_empty``: the planner has seen the tables empty, and not since."""
+        self.taken_for_empty = taken_for_empty
         self.options = options
         self.clock = ManualClock()
         self.url = url
@@ -34,6 +38,8 @@ class Postgres(StoreUnderTest):
         if not self.is_empty:
             self.is_empty = True
             await self.execute(EMPTY)
+            if self.taken_for_empty:
+                await self.execute(SEE_THEM_EMPTY)
         return store
 
     async def damage(self, store: Backend, kind: str, instance_id: str) -> None:

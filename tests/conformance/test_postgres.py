@@ -47,13 +47,21 @@ class TestClaimsByOtherPlans(ClaimLaws):
 
 
 class TestMessagesByOtherPlans(MessageLaws):
-    """Without any advice, on tables that the planner takes for empty: an audit of a full inbox took minutes."""
+    """Without any advice, on tables that the planner takes for empty: a full inbox was compared each with each."""
 
     @pytest.fixture
     def under_test(self, url: str, monkeypatch: pytest.MonkeyPatch) -> Postgres:
         plain = {name: value for name, value in database.SETTINGS.items() if not name.startswith("enable_")}
         monkeypatch.setattr(database, "SETTINGS", plain)
-        return Postgres(url)
+        return Postgres(url, taken_for_empty=True)
+
+
+class TestMessagesByPartOfEmptyTables(MessageLaws):
+    """The same with the advice, and with plans that are made for each batch."""
+
+    @pytest.fixture
+    def under_test(self, url: str) -> Postgres:
+        return Postgres(url, taken_for_empty=True, group_by_part="true")
 
 
 class TestPostgresByPart(StoreLaws):

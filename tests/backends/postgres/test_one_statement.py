@@ -36,6 +36,7 @@ from durable.backends.records import (
 )
 from durable.backends.sql.rows import RUN_COLUMNS
 from durable.backends.sql.server import one_statement
+from durable.backends.sql.server.loading import INSTANCE_KEY, KNOWN_KEYS
 from durable.backends.sql.server.plain_claims import LEASE_PLAIN, PLACED
 from durable.backends.sql.server.session import Wanted
 from durable.backends.sql.server.tables import META, TABLES, Kind
@@ -303,6 +304,19 @@ async def test_rows_are_found_by_key_whatever_the_size_of_the_tables(
     scans = [row[0] for row in plan if " Scan " in row[0] and " CTE Scan " not in f" {row[0]}"]
     tables = [line for line in scans if "Function Scan" not in line and "Subquery Scan" not in line]
     assert tables and all("_pkey on" in line for line in tables), plan
+
+
+async def test_keys_are_looked_up_one_by_one_however_few_there_were(store: Any) -> None:
+    """With five thousand new ones for five thousand old ones, a join that began with the old took 25 times as long."""
+    await store.create([new("a")])
+    await store.send([message("a", "only")])
+    wanted = Wanted({**INSTANCE_KEY, "name": "id"}, [(0, "a", str(n)) for n in range(1_000)])
+    text, parameters = store._database._texts.plain(KNOWN_KEYS, (), wanted)
+    async with store._database._pool.lent() as loan:
+        await loan.connection.execute("ANALYZE")
+        plan = "\n".join(row[0] for row in await loan.connection.fetch(f"EXPLAIN {text}", *parameters))
+        loan.sound = True
+    assert "SubPlan" in plan and "message_keys_pkey" in plan and "Nested Loop" not in plan, plan
 
 
 async def test_what_comes_while_a_claim_is_handed_out_is_for_the_next_claim(

@@ -60,9 +60,11 @@ LOCK_ACTIVITIES_OF_RUNS = (
     f"SELECT {_ACTIVITY} FROM @activities AS a JOIN @wanted ON {same('a', RUN_KEY)} "
     "ORDER BY a.part, a.instance_id, a.run_id, a.number FOR UPDATE"
 )
+# Each is looked up by itself. A join may begin with all keys of an instance, where the planner takes them for few, and
+# compare thousands with thousands.
 KNOWN_KEYS = (
-    "SELECT k.instance_id, k.key FROM @message_keys AS k "
-    f"JOIN @wanted ON {same('k', INSTANCE_KEY)} AND k.key = wanted.name"
+    "SELECT wanted.instance_id, wanted.name FROM @wanted WHERE (SELECT 1 FROM @message_keys AS k "
+    f"WHERE {same('k', INSTANCE_KEY)} AND k.key = wanted.name LIMIT 1) IS NOT NULL"
 )
 ENDED_BY = (
     "SELECT i.instance_id, i.head_token FROM @past_runs AS i "
