@@ -89,7 +89,7 @@ class LinkSession:
 
     def _bound(self, sql: str, values: Sequence[Any], wanted: Wanted | None = None) -> bytes:
         try:
-            return self._statements.bound(sql, values, wanted)
+            return self._statements.bound(sql, values, wanted, shares=self._shares)
         except ValueError as error:
             raise _culprit(error) from error
 

@@ -62,8 +62,10 @@ class Statements:
 
     # --- plain statements
 
-    def bound(self, sql: str, values: Sequence[Any], wanted: Wanted | None = None) -> bytes:
-        """A statement with its values; ``@wanted`` is the relation of these rows."""
+    def bound(
+        self, sql: str, values: Sequence[Any], wanted: Wanted | None = None, *, shares: bytes = b""
+    ) -> bytes:
+        """A statement with its values; ``@wanted`` is the relation of these rows, ``@newest`` the clause ``shares``."""
         given, made, now = iter(values), [], b""
         for piece in self._pieces(sql):
             if isinstance(piece, bytes):
@@ -74,6 +76,8 @@ class Statements:
                 made.append(now := now or self.now())
             elif piece == "@wanted" and wanted is not None:
                 made.append(_json_table(wanted))
+            elif piece == "@newest":
+                made.append(shares)
             else:
                 made.append(piece.encode())
         return b"".join(made)

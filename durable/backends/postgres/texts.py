@@ -124,6 +124,8 @@ class Texts:
                 return f"${next(marks)}"
             if name == "now":
                 return _SERVER_TIME if self._clock is None else f"${numbers.now}::bigint"
+            if name == "newest":
+                return ""  # READ COMMITTED: it is
             if name == "reserved":
                 return f"pg_try_advisory_xact_lock(hashtextextended(wanted.instance_id, {seed_of(self._schema)}))"
             if name == "wanted":

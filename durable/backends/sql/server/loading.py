@@ -64,7 +64,7 @@ LOCK_ACTIVITIES_OF_RUNS = (
 # compare thousands with thousands.
 KNOWN_KEYS = (
     "SELECT wanted.instance_id, wanted.name FROM @wanted WHERE (SELECT 1 FROM @message_keys AS k "
-    f"WHERE {same('k', INSTANCE_KEY)} AND k.key = wanted.name LIMIT 1) IS NOT NULL"
+    f"WHERE {same('k', INSTANCE_KEY)} AND k.key = wanted.name LIMIT 1 @newest) IS NOT NULL"
 )
 ENDED_BY = (
     "SELECT i.instance_id, i.head_token FROM @past_runs AS i "

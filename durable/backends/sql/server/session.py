@@ -7,6 +7,8 @@ Statements are texts of plain SQL in which these marks stand for what differs be
     @wanted      the relation of the `Wanted` rows; its columns are called ``wanted.<column>``
     @now         the store's time in microseconds since the epoch: the same everywhere in one statement, and usable as
                  the bound of an index range. (A store opened with ``clock=``, for tests, asks that instead.)
+    @newest      the end of a subquery: it sees what is newest, as all that is read does, also where a caller's
+                 transaction has an old snapshot
     @reserved    a condition on ``wanted.instance_id`` that is true where `Session.reserve` would have it; only for
                  servers with `Database.one_statement`
 
