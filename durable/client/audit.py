@@ -9,15 +9,11 @@ time, and told only if the run's head has not moved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from durable.backends.contract import Backend
 from durable.backends.records import (
-    Answer,
-    Busy,
-    Checkpoint,
     Filter,
     Finding,
     HistoryRange,
@@ -29,7 +25,7 @@ from durable.backends.records import (
     Verdict,
 )
 from durable.client.shortfalls import Family, Shortfall, checkpoint_of, shortfalls, waits_idle
-from durable.client.verdicts import is_accepted
+from durable.client.verdicts import is_accepted, until_judged
 from durable.core.events import ChildScheduled, Event, NewerFormat
 from durable.core.history import check, decode_history
 from durable.core.payload import Converter
@@ -41,8 +37,6 @@ HISTORY_BYTES = 4 * 2**20
 CHILDREN_AT_ONCE = 500
 EVENTS_AT_ONCE = 500
 MOST_REMEMBERED = 100_000
-BUSY_ATTEMPTS = 20
-BUSY_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +179,7 @@ class Audit:
         """One checkpoint on top of the head that was judged, then the messages, in their order."""
         mendings = [one.mending for one in lost if one.mending is not None]
         checkpoint = checkpoint_of(case.held, case.waits, mendings)
-        verdict = None if checkpoint is None else await self._commit(checkpoint)
+        verdict = None if checkpoint is None else (await until_judged(self._store.commit, [checkpoint]))[0]
         if isinstance(verdict, Lost):
             return []  # it went on: nothing was missing, or the next pass will see it again
         objection: Verdict | None = None if verdict is None or is_accepted(verdict) else verdict
@@ -193,24 +187,13 @@ class Audit:
             objection = await self._tell([message for one in mendings for message in one.messages])
         return [_mended(case.view, one, objection) for one in lost]
 
-    async def _commit(self, checkpoint: Checkpoint) -> Verdict:
-        return await self._until_judged(lambda: self._store.commit([checkpoint]))
-
     async def _tell(self, told: Sequence[NewMessage]) -> Verdict | None:
         """Why a message did not arrive, if there is one that did not."""
         for message in told:
-            verdict = await self._until_judged(partial(self._store.send, [message]))
+            (verdict,) = await until_judged(self._store.send, [message])
             if not is_accepted(verdict):
                 return verdict
         return None
-
-    async def _until_judged(self, call: Callable[[], Awaitable[Answer[Verdict]]]) -> Verdict:
-        for _ in range(BUSY_ATTEMPTS):
-            (verdict,) = (await call()).items
-            if not isinstance(verdict, Busy):
-                return verdict
-            await asyncio.sleep(BUSY_SECONDS)
-        return Busy()
 
 
 def _by_size(

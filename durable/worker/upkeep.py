@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from durable.backends.records import (
     Accepted,
-    Answer,
-    Busy,
     ChildRef,
     Claimant,
     Closing,
@@ -22,10 +19,10 @@ from durable.backends.records import (
     NotFound,
     Overdue,
     Paused,
-    Verdict,
 )
 from durable.client.audit import Audit
 from durable.client.endings import termination, time_out
+from durable.client.verdicts import until_judged
 from durable.core import messages
 from durable.errors import BackendError
 
@@ -44,12 +41,9 @@ AUDIT_REST = 20
 """An audit is followed by a rest of at least this many times its length: it stays a small load on a large store too."""
 AUDIT_PAGE_SECONDS = 0.05
 AUDIT_ROLE = "audit"
-BUSY_ATTEMPTS = 20
-BUSY_SECONDS = 0.05
 MOST_TOLD = 10_000
 _OVER = (Accepted, Paused, Finished, NotFound)
 """Verdicts after which a child need not be asked to end again."""
-Q = TypeVar("Q")
 _log = logging.getLogger("durable")
 
 
@@ -70,8 +64,8 @@ class Upkeep:
         try:
             ends = [self._end_of(item, child) for child in item.children if child.close == "terminate"]
             cancels = [_cancel_of(item, child) for child in item.children if child.close == "cancel"]
-            verdicts = await _judged(self._parts.store.change, ends)
-            verdicts += await _judged(self._parts.store.send, cancels)
+            verdicts = await until_judged(self._parts.store.change, ends)
+            verdicts += await until_judged(self._parts.store.send, cancels)
             # The store judges anew: what has more children comes again at once. If not one of these could be ended
             # (their rows are held, their inboxes are full), it comes again when the lease has run out.
             if any(isinstance(verdict, _OVER) for verdict in verdicts):
@@ -154,21 +148,6 @@ class Upkeep:
         self._told.add(words)
         if len(self._told) > MOST_TOLD:
             self._told.clear()
-
-
-async def _judged(
-    call: Callable[[Sequence[Q]], Awaitable[Answer[Verdict]]], asked: Sequence[Q]
-) -> list[Verdict]:
-    """The verdicts. What somebody holds for a moment is asked again, a few times."""
-    verdicts: list[Verdict] = []
-    for _ in range(BUSY_ATTEMPTS):
-        answers = (await call(asked)).items if asked else ()
-        verdicts += [one for one in answers if not isinstance(one, Busy)]
-        asked = [one for one, answer in zip(asked, answers, strict=True) if isinstance(answer, Busy)]
-        if not asked:
-            break
-        await asyncio.sleep(BUSY_SECONDS)
-    return verdicts
 
 
 def _cancel_of(item: Closing, child: ChildRef) -> NewMessage:

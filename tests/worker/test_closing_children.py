@@ -11,8 +11,8 @@ import pytest
 import durable
 from durable.backends.memory import work
 from durable.backends.records import Busy, Full
+from durable.client import verdicts
 from durable.client.client import Client
-from durable.worker import upkeep
 from tests.worker.stores import Store, connected, until
 
 LEASE_SECONDS = 15.0
@@ -31,7 +31,7 @@ async def leaves(children: int, policy: Any) -> None:
 
 @pytest.fixture
 async def both(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Client, Store]]:
-    monkeypatch.setattr(upkeep, "BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(verdicts, "BUSY_SECONDS", 0.0)
     monkeypatch.setattr(work, "CHILDREN_AT_ONCE", 2)
     async with connected() as found:
         yield found
@@ -89,7 +89,7 @@ async def test_a_child_that_cannot_be_had_is_left_until_the_lease_runs_out(
     store.hooks[call] = asked
     async with durable.Worker(client, [leaves, waits], lease=LEASE_SECONDS):
         await (await client.create_instance(leaves, 1, policy)).result(timeout=10)
-        tries = upkeep.BUSY_ATTEMPTS if isinstance(verdict, Busy) else 1
+        tries = verdicts.BUSY_ATTEMPTS if isinstance(verdict, Busy) else 1
         await until(lambda: store.calls.count(call) == tries, "that it is asked")
         looks = store.calls.count("claim_workflow_tasks")
         await until(lambda: store.calls.count("claim_workflow_tasks") > looks + 3, "some claims more")

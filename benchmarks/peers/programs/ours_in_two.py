@@ -34,9 +34,7 @@ def main(job: Mapping[str, Any]) -> None:
     try:
         found = together([command] * PROCESSES)
     except Failed:
-        sys.exit(
-            1
-        )  # the last line of stderr stays that of the process: it is what the round's problem is called
+        sys.exit(1)  # the last line on stderr stays the process's own: it names the round's problem
     print("READINGS " + json.dumps(joined(found)), flush=True)
 
 
